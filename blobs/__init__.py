@@ -1,0 +1,1 @@
+"""blobs: a content-addressed store of compressed files."""

@@ -1,0 +1,1 @@
+"""tracestore: the flight recorder for LLM applications."""
