@@ -1,0 +1,97 @@
+"""Where everything lies under a store's root, and the version of that layout.
+
+::
+
+    STORE/
+      FORMAT           JSON, written once
+      lock             held by the one writer; names its process and command
+      records.duckdb   rows
+      journal/         default place of segments, and rejected.ndjson
+      blobs/           bodies: self-sufficient, rsync it and every body can be read back
+      tmp/             what DuckDB spills while it sorts; emptied at every opening
+
+An unknown version or requirement in ``FORMAT`` is an error, never a guess.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracestore.errors import StoreBroken
+
+FORMAT_VERSION = 1
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """The paths of one store."""
+
+    root: Path
+
+    @property
+    def format(self) -> Path:
+        """The file that makes a directory a store."""
+        return self.root / "FORMAT"
+
+    @property
+    def lock(self) -> Path:
+        """The file that a writer holds."""
+        return self.root / "lock"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file."""
+        return self.root / "records.duckdb"
+
+    @property
+    def journal(self) -> Path:
+        """The default place of journal segments."""
+        return self.root / "journal"
+
+    @property
+    def rejected(self) -> Path:
+        """The lines that were no records, verbatim."""
+        return self.journal / "rejected.ndjson"
+
+    @property
+    def blobs(self) -> Path:
+        """The directory of bodies."""
+        return self.root / "blobs"
+
+    @property
+    def scratch(self) -> Path:
+        """Where DuckDB may spill; nothing in it outlives a process."""
+        return self.root / "tmp"
+
+    def is_store(self) -> bool:
+        """Tell whether the root holds a store."""
+        return self.format.exists()
+
+    def is_unused(self) -> bool:
+        """Tell whether a store may be created here: absent, empty, or a creation that was cut short."""
+        if not self.root.exists():
+            return True
+        if not self.root.is_dir():
+            return False
+        return all(entry.name == "lock" or entry.name.startswith("FORMAT") for entry in self.root.iterdir())
+
+
+def format_text() -> bytes:
+    """Return the content of ``FORMAT``."""
+    return json.dumps({"format": FORMAT_VERSION, "requires": []}).encode() + b"\n"
+
+
+def check_format(content: bytes, path: Path) -> None:
+    """Refuse a store of a version or with a requirement that this release does not know."""
+    wanted = f"format {FORMAT_VERSION} without requirements"
+    try:
+        found = json.loads(content)
+        version, requires = found["format"], found["requires"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreBroken(f"{path}: wanted {wanted}, found {content[:60]!r}; restore it from a backup") from error
+    if version != FORMAT_VERSION or requires:
+        raise StoreBroken(
+            f"{path}: wanted {wanted}, found format {version} requiring {requires}; use a newer tracestore"
+        )

@@ -1,0 +1,70 @@
+"""The lock of a store: one writer, or several readers at rest.
+
+DuckDB lets one process write a file and then nobody else open it; this lock says so before DuckDB
+does, in words: it names the process and the command that hold the store. It is a ``flock``, so it
+is gone with its process, however that ends; the file itself stays and means nothing by itself.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from tracestore.errors import StoreLocked, StoreUnavailable
+from tracestore.layout import FILE_MODE
+
+
+class StoreLock:
+    """Held from construction until ``release``; StoreLocked when somebody else is in the way."""
+
+    def __init__(self, path: Path, *, shared: bool) -> None:
+        self._path = path
+        try:
+            flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+            self._fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        except OSError as error:
+            raise StoreUnavailable(error.errno, f"cannot open the lock: {error.strerror}", str(path)) from error
+        try:
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if not shared:
+                self._write_holder()
+        except OSError as error:
+            holder = self.read_holder(path)
+            os.close(self._fd)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StoreUnavailable(error.errno, f"cannot lock: {error.strerror}", str(path)) from error
+            raise StoreLocked(
+                f"{path.parent}: the store is held by {holder}; wait for it or stop it", holder
+            ) from error
+
+    @staticmethod
+    def read_holder(path: Path) -> str:
+        """Say who holds the lock, as far as the file tells."""
+        try:
+            found = json.loads(path.read_bytes())
+            return f"process {int(found['pid'])} ({str(found['command'])[:200]})"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def release(self) -> None:
+        """Let the store go; may be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write_holder(self) -> None:
+        command = " ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
+        content = json.dumps({"pid": os.getpid(), "command": command[:500]}).encode()
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, content, 0)
+
+    def __enter__(self) -> "StoreLock":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
