@@ -1,0 +1,109 @@
+"""The contract between the store and a place where stored bytes live.
+
+A backend keeps stored bytes under digests. It neither compresses nor hashes, and knows nothing
+of who refers to a blob. What every backend promises:
+
+- Writing has two halves. `stage` makes bytes durable where no reader sees them; `publish` makes
+  them visible, and durable under their names, before it returns. A crash between the halves
+  leaves garbage that `clear_leftovers` removes.
+- A blob is visible whole or not at all. Publishing over an existing blob replaces it.
+- An error in making bytes durable aborts the batch: nothing of it may be relied upon, and the
+  caller stages it anew. It is never answered by trying the same sync again.
+- Failures of the place raise BlobsUnavailable; nothing else foreign leaves a backend.
+- Calls may come from several threads, but one backend at a time writes to a place.
+
+A bucket without rename and modification times fits as well: `stage` uploads under keys that
+are never used again, and `publish` writes down which of them count.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from blobs.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """What a place knows of a blob without reading it."""
+
+    digest: Digest
+    stored_bytes: int
+    allocated_bytes: int
+    """Bytes the blob really takes up, as `du` counts them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Staged:
+    """A batch that is durable but not yet visible; good for one `publish` or `discard`."""
+
+    token: str
+    stored_bytes: Mapping[Digest, int]
+    """Size of the stored bytes of each blob in the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a deletion did; the bytes are those really returned to the place."""
+
+    blobs: int = 0
+    bytes_reclaimed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Something in the place that is not a blob where a blob should be."""
+
+    kind: Literal["leftover", "misplaced", "stranger", "symlink", "writable"]
+    path: str
+    detail: str
+    digest: Digest | None = None
+
+
+class Backend(Protocol):
+    """A place where blobs live."""
+
+    def where(self, digest: Digest | None = None) -> str:
+        """Name the place, or the seat of one blob in it, for a person."""
+
+    def stage(self, items: Iterable[tuple[Digest, bytes]]) -> Staged:
+        """Make stored bytes durable yet invisible. On an error nothing stays behind."""
+
+    def publish(self, staged: Staged, known: Collection[Digest] = ()) -> None:
+        """Make a staged batch visible and durable, and blobs known to be there durable with it.
+
+        A known blob that is not there raises BlobNotFound.
+        """
+
+    def discard(self, staged: Staged) -> None:
+        """Throw a staged batch away; one that was published or discarded is left alone."""
+
+    def read(self, digest: Digest, limit_bytes: int) -> bytes:
+        """Return the stored bytes; BlobNotFound, or BlobCorrupt when there are more than the limit."""
+
+    def stat(self, digest: Digest) -> BlobStat | None:
+        """Return sizes, or None when there is no such blob. One round trip.
+
+        A blob whose publication failed counts as absent until it is published again.
+        """
+
+    def delete(self, digests: Sequence[Digest]) -> Deleted:
+        """Remove blobs; one that is not there is no error and is not counted."""
+
+    def list(self) -> Iterator[BlobStat]:
+        """Yield every blob in ascending order of digests.
+
+        Blobs that come or go meanwhile may be seen or not; all others are seen exactly once.
+        """
+
+    def quarantine(self, digest: Digest) -> str:
+        """Set a blob aside where nobody finds it by its digest; return where. BlobNotFound."""
+
+    def clear_leftovers(self) -> Deleted:
+        """Remove staged bytes that no living batch owns."""
+
+    def oddities(self) -> Iterator[Oddity]:
+        """Yield everything in the place that `list` passes over or that should not be as it is."""
+
+    def close(self) -> None:
+        """Let go of the place; may be called twice."""

@@ -1,0 +1,195 @@
+"""Walks over the directory of a local store: listing, deleting, clearing, oddities.
+
+Functions take open directories and let OSError through; `local` translates. Entries may come
+and go during a walk: what has vanished since it was listed is passed over.
+"""
+
+import errno
+import os
+import stat as st
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+
+from blobs import durable, layout
+from blobs.backends.base import BlobStat, Deleted, Oddity
+from blobs.digest import Digest
+
+BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block
+
+
+def stat_of(digest: Digest, found: os.stat_result) -> BlobStat | None:
+    """Turn what lstat found into a BlobStat; None for anything but a regular file."""
+    if not st.S_ISREG(found.st_mode):
+        return None
+    return BlobStat(digest, found.st_size, found.st_blocks * BLOCK_BYTES)
+
+
+def list_blobs(objects_fd: int) -> Iterator[BlobStat]:
+    """Yield every blob in ascending order, holding one shard in memory at a time."""
+    for shard in sorted(_shards(objects_fd)):
+        with suppress(FileNotFoundError):
+            yield from _list_shard(objects_fd, shard)
+
+
+def delete_blobs(objects_fd: int, shard: str, digests: Iterable[Digest]) -> Deleted:
+    """Unlink blobs of one shard, and the shard when that empties it."""
+    try:
+        shard_fd = durable.open_directory(shard, objects_fd)
+    except FileNotFoundError:
+        return Deleted()
+    count = reclaimed = 0
+    try:
+        for digest in digests:
+            name = layout.blob_name(digest)
+            try:
+                found = os.stat(name, dir_fd=shard_fd, follow_symlinks=False)
+                if not st.S_ISREG(found.st_mode):
+                    continue
+                os.unlink(name, dir_fd=shard_fd)
+            except FileNotFoundError:
+                continue
+            count += 1
+            reclaimed += found.st_blocks * BLOCK_BYTES
+    finally:
+        os.close(shard_fd)
+    if count:
+        remove_if_empty(shard, objects_fd)
+    return Deleted(count, reclaimed)
+
+
+def remove_if_empty(name: str, parent_fd: int) -> None:
+    """Remove a directory unless something is in it or it is gone."""
+    try:
+        os.rmdir(name, dir_fd=parent_fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
+def clear_batch(stage_fd: int, name: str) -> Deleted:
+    """Remove one entry of stage/ with the files in it; deeper directories stay."""
+    count = reclaimed = 0
+    try:
+        batch_fd = durable.open_directory(name, stage_fd)
+    except FileNotFoundError:
+        return Deleted()
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        return _unlink_counted(stage_fd, name)
+    try:
+        for entry in os.listdir(batch_fd):
+            with suppress(IsADirectoryError):
+                gone = _unlink_counted(batch_fd, entry)
+                count += gone.blobs
+                reclaimed += gone.bytes_reclaimed
+    finally:
+        os.close(batch_fd)
+    remove_if_empty(name, stage_fd)
+    return Deleted(count, reclaimed)
+
+
+def oddities(root_fd: int, objects_fd: int, living: Collection[str]) -> Iterator[Oddity]:
+    """Yield what does not fit the drawing in `layout`; `living` names the batches being written."""
+    for name in sorted(os.listdir(root_fd)):
+        if name not in layout.KNOWN_NAMES:
+            yield Oddity("stranger", name, "not part of a blob store")
+        elif _is_symlink(root_fd, name):
+            yield Oddity("symlink", name, "symbolic links are not followed")
+    yield from _odd_objects(objects_fd)
+    yield from _leftovers(root_fd, living)
+
+
+def _shards(objects_fd: int) -> list[str]:
+    with os.scandir(objects_fd) as entries:
+        return [e.name for e in entries if layout.is_shard_name(e.name) and e.is_dir(follow_symlinks=False)]
+
+
+def _list_shard(objects_fd: int, shard: str) -> list[BlobStat]:
+    blobs = []
+    shard_fd = durable.open_directory(shard, objects_fd)
+    try:
+        with os.scandir(shard_fd) as entries:
+            for entry in entries:
+                digest = layout.parse_blob_name(entry.name)
+                if digest is None or not entry.name.startswith(shard):
+                    continue
+                with suppress(FileNotFoundError):
+                    blob = stat_of(digest, entry.stat(follow_symlinks=False))
+                    if blob is not None:
+                        blobs.append(blob)
+    finally:
+        os.close(shard_fd)
+    blobs.sort(key=lambda blob: blob.digest)
+    return blobs
+
+
+def _odd_objects(objects_fd: int) -> Iterator[Oddity]:
+    with os.scandir(objects_fd) as entries:
+        found = sorted((e.name, e.is_symlink(), e.is_dir(follow_symlinks=False)) for e in entries)
+    for shard, is_symlink, is_directory in found:
+        path = f"{layout.OBJECTS}/{shard}"
+        if is_symlink:
+            yield Oddity("symlink", path, "symbolic links are not followed")
+        elif not (is_directory and layout.is_shard_name(shard)):
+            yield Oddity("stranger", path, "not a directory of blobs")
+        else:
+            with suppress(FileNotFoundError):
+                yield from _odd_in_shard(objects_fd, shard, path)
+
+
+def _odd_in_shard(objects_fd: int, shard: str, path: str) -> list[Oddity]:
+    shard_fd = durable.open_directory(shard, objects_fd)
+    found = []
+    try:
+        for name in sorted(os.listdir(shard_fd)):
+            with suppress(FileNotFoundError):
+                mode = os.stat(name, dir_fd=shard_fd, follow_symlinks=False).st_mode
+                oddity = _odd_file(shard, name, mode, f"{path}/{name}")
+                if oddity is not None:
+                    found.append(oddity)
+    finally:
+        os.close(shard_fd)
+    return found
+
+
+def _odd_file(shard: str, name: str, mode: int, path: str) -> Oddity | None:
+    digest = layout.parse_blob_name(name)
+    if st.S_ISLNK(mode):
+        return Oddity("symlink", path, "symbolic links are not followed", digest)
+    if digest is None or not st.S_ISREG(mode):
+        return Oddity("stranger", path, "not a blob", digest)
+    if not name.startswith(shard):
+        return Oddity("misplaced", path, f"belongs in {layout.blob_path(digest)}", digest)
+    if mode & 0o222:
+        return Oddity("writable", path, f"mode {st.S_IMODE(mode):04o}, wanted 0444", digest)
+    return None
+
+
+def _leftovers(root_fd: int, living: Collection[str]) -> Iterator[Oddity]:
+    try:
+        stage_fd = durable.open_directory(layout.STAGE, root_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return  # no stage, or a symbolic link that is reported as one
+        raise
+    try:
+        names = sorted(set(os.listdir(stage_fd)) - set(living))
+    finally:
+        os.close(stage_fd)
+    for name in names:
+        yield Oddity("leftover", f"{layout.STAGE}/{name}", "left by a crash; the next sweep removes it")
+
+
+def _is_symlink(parent_fd: int, name: str) -> bool:
+    with suppress(FileNotFoundError):
+        return st.S_ISLNK(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode)
+    return False
+
+
+def _unlink_counted(parent_fd: int, name: str) -> Deleted:
+    with suppress(FileNotFoundError):
+        found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        os.unlink(name, dir_fd=parent_fd)
+        return Deleted(1, found.st_blocks * BLOCK_BYTES)
+    return Deleted()

@@ -1,0 +1,183 @@
+"""The store: bodies in, digests out, checked both ways.
+
+The rule of a caller that keeps references: write the blob, then the row; delete the row, then the
+blob. A crash leaves garbage, never a dangling reference. And the rule of `lock`: whoever looks up
+which blobs are there, publishes the others and commits rows that name them holds it from the
+look to the commit. A sweep holds it from its last look at the rows to the deletion. So no sweep
+removes a blob that a committed row names, under any interleaving.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from blobs import codec, sweep
+from blobs.backends.base import Backend, BlobStat, Deleted, Staged
+from blobs.backends.local import LocalBackend
+from blobs.backends.memory import MemoryBackend
+from blobs.digest import Digest
+from blobs.errors import BlobCorrupt, BlobError
+from blobs.slices import in_slices
+from blobs.sweep import Confirm, Progress, SweepPlan, SweepSummary
+from blobs.verify import Finding, read_body, verify
+
+
+class BlobStore:
+    """Bodies by digest, in a directory or in memory; safe to use from several threads.
+
+    One process at a time may write to a directory, with one BlobStore; the caller sees to that.
+    """
+
+    lock: threading.RLock
+
+    def __init__(self, path: str | os.PathLike[str], create: bool = True) -> None:
+        """Open a store; an absent or empty directory becomes one when `create` is set.
+
+        A directory that is no store raises FormatUnknown; a missing one, or parent, BlobsUnavailable.
+        """
+        self._start(LocalBackend(Path(path), create))
+
+    @classmethod
+    def memory(cls) -> Self:
+        """Open a store that lives in this process."""
+        return cls.over(MemoryBackend())
+
+    @classmethod
+    def over(cls, backend: Backend) -> Self:
+        """Open a store over any backend."""
+        store = cls.__new__(cls)
+        store._start(backend)
+        return store
+
+    def _start(self, backend: Backend) -> None:
+        self._backend = backend
+        self.lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"BlobStore({self._backend.where()!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __contains__(self, digest: Digest) -> bool:
+        return self.stat(digest) is not None
+
+    def __iter__(self) -> Iterator[Digest]:
+        """Yield every digest in ascending order."""
+        return (blob.digest for blob in self.list())
+
+    def close(self) -> None:
+        """Let go of the directory; may be called twice."""
+        self._backend.close()
+
+    def put(self, body: bytes) -> Digest:
+        """Keep a body; it is durable on return."""
+        return self.put_many([body])[0]
+
+    def put_many(self, bodies: Iterable[bytes]) -> Sequence[Digest]:
+        """Keep bodies; all are durable on return, or none is promised. Holds the lock.
+
+        What is there already is not written again, but made durable; a blob of the wrong size is
+        replaced.
+        """
+        ordered = list(bodies)
+        digests = [Digest.of(body) for body in ordered]
+        known: set[Digest] = set()
+
+        def unknown() -> Iterator[tuple[Digest, bytes]]:
+            for digest, stored in in_slices(_encode, dict(zip(digests, ordered, strict=True)).items()):
+                there = self._backend.stat(digest)
+                if there is not None and there.stored_bytes == len(stored):
+                    known.add(digest)
+                else:
+                    yield digest, stored
+
+        with self.lock:
+            self._publish(self._backend.stage(unknown()), known)
+        return digests
+
+    def stage(self, bodies: Mapping[Digest, bytes]) -> Staged:
+        """Compress bodies and make them durable, yet invisible; needs no lock.
+
+        Every body is hashed again on the way, so a digest of another body raises BlobCorrupt.
+        """
+        return self._backend.stage(in_slices(_encode, bodies.items()))
+
+    def publish(self, staged: Staged) -> None:
+        """Make a staged batch visible; durable on return. On an error stage it anew."""
+        with self.lock:
+            self._publish(staged, ())
+
+    def discard(self, staged: Staged) -> None:
+        """Throw away a staged batch that shall not be published."""
+        self._backend.discard(staged)
+
+    def get(self, digest: Digest) -> bytes:
+        """Return a body, hashed again; BlobNotFound or BlobCorrupt, never wrong bytes."""
+        return read_body(self._backend, digest)
+
+    def stat(self, digest: Digest) -> BlobStat | None:
+        """Return the sizes of a blob, or None when there is none; one system call."""
+        return self._backend.stat(digest)
+
+    def list(self) -> Iterator[BlobStat]:
+        """Yield every blob in ascending order of digests."""
+        return self._backend.list()
+
+    def delete(self, digests: Iterable[Digest]) -> Deleted:
+        """Remove blobs that the caller knows to be unreferenced; a missing one is no error."""
+        with self.lock:
+            return self._backend.delete(list(digests))
+
+    def quarantine(self, digest: Digest) -> str:
+        """Set a blob aside for a person to look at; return where. BlobNotFound."""
+        with self.lock:
+            return self._backend.quarantine(digest)
+
+    def plan(self, live: Iterable[bytes], retired: Iterable[bytes] = ()) -> SweepPlan:
+        """Find what a sweep would delete; both arguments ascending. See `blobs.sweep`."""
+        return sweep.plan(self._backend, live, retired)
+
+    def apply(
+        self,
+        sweep_plan: SweepPlan,
+        confirm: Confirm | None = None,
+        force: bool = False,
+        on_progress: Progress | None = None,
+    ) -> SweepSummary:
+        """Sweep by plan, taking the lock for each chunk; SweepRefused unless forced. See `blobs.sweep`."""
+        return sweep.apply(self._backend, sweep_plan, self.lock, confirm, force, on_progress)
+
+    def verify(self, data: bool = False) -> Iterator[Finding]:
+        """Yield what is not as it should be; with `data` every blob is read through."""
+        return verify(self._backend, data)
+
+    def _publish(self, staged: Staged, known: Iterable[Digest]) -> None:
+        try:
+            self._backend.publish(staged, frozenset(known))
+        except BlobError:
+            with suppress(BlobError):  # the first error is the one to tell; what stays in stage/ is swept
+                self._backend.discard(staged)
+            raise
+
+
+def _encode(bodies: Sequence[tuple[Digest, bytes]]) -> Sequence[tuple[Digest, bytes]]:
+    return [(digest, _encode_checked(digest, body)) for digest, body in bodies]
+
+
+def _encode_checked(digest: Digest, body: bytes) -> bytes:
+    """Compress, and prove that what will be stored gives the body back before anyone relies on it."""
+    stored = codec.encode(body)
+    found = Digest.of(codec.decode(stored))
+    if found != digest:
+        raise BlobCorrupt(f"a body of digest {digest}", f"one of digest {found}", digest)
+    return stored
