@@ -1,0 +1,386 @@
+"""Following one file: how it grows, rotates, shrinks, goes away and comes back."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tracestore.errors import InputInvalid, StoreUnavailable
+from tracestore.journal import JournalFollower, NoticeKind, SegmentChanged
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "app.ndjson"
+
+
+class SeedLikeWriter:
+    """Appends a line a record and rotates by renaming to PATH.1, as the seed's own writer does."""
+
+    def __init__(self, path: Path, limit_bytes: int) -> None:
+        self.path = path
+        self.limit_bytes = limit_bytes
+
+    def emit(self, line: bytes) -> None:
+        if self.path.exists() and self.path.stat().st_size >= self.limit_bytes:
+            os.replace(self.path, f"{self.path}.1")
+        with open(self.path, "ab") as file:
+            file.write(line + b"\n")
+
+
+def numbered(first: int, end: int) -> list[bytes]:
+    return [b'{"n":%d,"text":"a record among others"}' % n for n in range(first, end)]
+
+
+def test_rotation_below_the_offset_loses_no_line(journal, collect):
+    """Seed defect `journal`: of 3,000 lines emitted across rotations only 1,294 were stored."""
+    writer = SeedLikeWriter(journal, limit_bytes=2_000)
+    collector = collect(journal)
+    emitted = numbered(0, 3_000)
+    for number, line in enumerate(emitted):
+        writer.emit(line)
+        if number % 37 == 0:
+            collector.drain()
+    collector.drain()
+    assert sorted(collector.lines) == sorted(emitted)
+    assert len(collector.told()) > 50
+
+
+def test_rotation_between_poll_and_read_loses_no_line(journal, collect):
+    """The handle that a poll gave stays on its file while the name is overwritten twice."""
+    writer = SeedLikeWriter(journal, limit_bytes=100)
+    collector = collect(journal)
+    emitted = numbered(0, 2)
+    for line in emitted:
+        writer.emit(line)
+    unread = collector.follower.poll().unread
+    for line in numbered(2, 10):
+        writer.emit(line)
+    read = [line.data for line in unread[0].segment.read_chunk(0).lines]
+    assert read[:2] == emitted
+
+
+def test_a_drained_file_is_still_watched_when_rotation_overwrites_it(journal, collect, append):
+    append(journal, b"one")
+    collector = collect(journal)
+    assert collector.drain() == [b"one"]
+    append(journal, b"two")
+    os.replace(journal, f"{journal}.1")
+    append(journal, b"three")
+    os.replace(journal, f"{journal}.1")
+    append(journal, b"four")
+    assert collector.drain() == [b"two", b"three", b"four"]
+
+
+def test_an_overwritten_file_is_let_go_once_it_is_read(journal, collect, append):
+    append(journal, b"one")
+    collector = collect(journal)
+    collector.drain()
+    inode = journal.stat().st_ino
+    os.unlink(journal)
+    for _ in range(4):
+        collector.drain()
+    held = {os.stat(f"/proc/self/fd/{fd}").st_ino for fd in os.listdir("/proc/self/fd") if _is_file(fd)}
+    assert inode not in held
+
+
+def _is_file(fd: str) -> bool:
+    return os.path.exists(f"/proc/self/fd/{fd}")
+
+
+def test_rotation_while_the_collector_is_down_is_read_once(journal, collect, append):
+    append(journal, b"one", b"two")
+    collector = collect(journal)
+    collector.drain()
+    append(journal, b"three")
+    os.replace(journal, f"{journal}.1")
+    append(journal, b"four")
+    collector.restart()
+    assert collector.drain() == [b"three", b"four"]
+    assert collector.told() == [NoticeKind.NEW_SEGMENT, NoticeKind.ROTATED, NoticeKind.NEW_SEGMENT]
+
+
+def test_rotated_siblings_are_read_oldest_first(journal, collect, append):
+    append(Path(f"{journal}.10"), b"ten")
+    append(Path(f"{journal}.2"), b"two")
+    append(journal, b"zero")
+    append(Path(f"{journal}.old"), b"no sibling")
+    assert collect(journal).drain() == [b"ten", b"two", b"zero"]
+
+
+def test_a_rotation_caught_between_its_two_steps_is_no_wait(journal, collect, append):
+    append(Path(f"{journal}.1"), b"one")
+    collector = collect(journal)
+    assert collector.drain() == [b"one"]
+    assert NoticeKind.WAITING not in collector.told()
+
+
+def test_truncation_to_nothing_is_said_and_read_from_the_beginning(journal, collect, append):
+    """Seed defect `journal`: truncation below the offset lost lines and resumed mid-record."""
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.drain()
+    collector.told()
+    os.truncate(journal, 0)
+    assert collector.drain() == []
+    assert collector.told()[0] == NoticeKind.TRUNCATED
+    append(journal, b"after")
+    assert collector.drain() == [b"after"]
+
+
+@pytest.mark.parametrize("new_lines", [3, 10, 30])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_rewritten_in_place_is_read_from_the_beginning(journal, collect, append, new_lines, restart):
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.drain()
+    os.truncate(journal, 0)
+    append(journal, *numbered(500, 500 + new_lines))
+    if restart:
+        collector.restart()
+    assert collector.drain() == numbered(500, 500 + new_lines)
+
+
+def test_copytruncate_reads_every_line_once(journal, collect, append):
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.drain()
+    append(journal, *numbered(10, 12))
+    shutil.copyfile(journal, f"{journal}.1")
+    os.truncate(journal, 0)
+    append(journal, *numbered(12, 15))
+    assert collector.drain() == numbered(10, 15)
+    assert NoticeKind.TRUNCATED in collector.told()
+
+
+def test_copytruncate_with_a_writer_that_keeps_its_place_skips_the_hole(journal, collect):
+    with open(journal, "wb", buffering=0) as writer:
+        writer.write(b"one\n")
+        collector = collect(journal)
+        collector.drain()
+        os.truncate(journal, 0)
+        writer.write(b"two\n")
+        assert journal.read_bytes() == b"\0\0\0\0two\n"
+        assert collector.drain() == [b"two"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_replaced_by_another_is_read_from_its_beginning(journal, collect, append, restart):
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.drain()
+    append(journal.with_name("other"), *numbered(50, 70))
+    os.replace(journal.with_name("other"), journal)
+    if restart:
+        collector.restart()
+    assert collector.drain() == numbered(50, 70)
+    assert NoticeKind.REPLACED in collector.told()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_replaced_file_of_the_same_inode_is_not_mistaken_for_the_old_one(journal, collect, append, restart):
+    """The inode of an unlinked file is given to the next one: only the content tells them apart."""
+    append(journal, *numbered(0, 10))
+    collector = collect(journal, max_open=1)
+    collector.drain()
+    position = collector.stored[1]
+    append(journal.with_name("other"), *numbered(50, 70))
+    os.replace(journal.with_name("other"), journal)
+    status = journal.stat()
+    collector.stored[1] = type(position)(
+        **{name: getattr(position, name) for name in position.__slots__}
+        | {"device": status.st_dev, "inode": status.st_ino}
+    )
+    if restart:
+        collector.restart()
+    assert collector.drain() == numbered(50, 70)
+
+
+def test_a_renamed_file_goes_on_where_it_stood(journal, tmp_path, collect, append):
+    append(journal, b"one")
+    collector = collect(tmp_path)
+    collector.drain()
+    os.rename(journal, tmp_path / "kept.ndjson.5")
+    append(tmp_path / "kept.ndjson.5", b"two")
+    assert collector.drain() == [b"two"]
+    assert collector.told() == [NoticeKind.NEW_SEGMENT, NoticeKind.ROTATED]
+    assert collector.stored[1].path.endswith("kept.ndjson.5")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_that_vanished_and_is_back_goes_on_where_it_stood(journal, tmp_path, collect, append, restart):
+    append(journal, b"one")
+    collector = collect(journal)
+    collector.drain()
+    os.rename(journal, tmp_path / "elsewhere")
+    collector.drain()
+    assert collector.told()[-2:] == [NoticeKind.WAITING, NoticeKind.VANISHED]
+    if restart:
+        collector.restart()
+        collector.drain()
+    shutil.copyfile(tmp_path / "elsewhere", journal)
+    append(journal, b"two")
+    assert collector.drain() == [b"two"]
+    assert NoticeKind.RETURNED in collector.told()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_lost_tail_is_said_and_what_is_appended_later_is_read(journal, collect, append, restart):
+    lines = numbered(0, 300)
+    append(journal, *lines)
+    collector = collect(journal)
+    collector.drain()
+    kept = sum(len(line) + 1 for line in lines[:200])
+    os.truncate(journal, kept)
+    append(journal, b"after")
+    if restart:
+        collector.restart()
+    assert collector.drain()[-1] == b"after"
+    assert NoticeKind.LOST_TAIL in collector.told()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_lost_tail_that_grew_past_the_offset_is_recognised(journal, collect, append, restart):
+    lines = numbered(0, 300)
+    append(journal, *lines)
+    collector = collect(journal)
+    collector.drain()
+    os.truncate(journal, sum(len(line) + 1 for line in lines[:200]))
+    append(journal, *numbered(1_000, 1_200))
+    if restart:
+        collector.restart()
+    assert set(collector.drain()) >= set(numbered(1_000, 1_200))
+    assert NoticeKind.REWRITTEN in collector.told()
+
+
+def test_a_journal_that_is_not_there_is_said_once(tmp_path, collect, append):
+    journal = tmp_path / "later" / "app.ndjson"
+    collector = collect(journal)
+    collector.drain()
+    collector.drain()
+    assert collector.told() == [NoticeKind.WAITING]
+    journal.parent.mkdir()
+    append(journal, b"one")
+    assert collector.drain() == [b"one"]
+
+
+def test_the_path_may_be_a_symbolic_link(tmp_path, journal, collect, append):
+    (tmp_path / "real").mkdir()
+    append(tmp_path / "real" / "x.log", b"one")
+    journal.symlink_to(tmp_path / "real" / "x.log")
+    collector = collect(journal)
+    assert collector.drain() == [b"one"]
+    os.rename(tmp_path / "real" / "x.log", tmp_path / "real" / "x.log.1")
+    append(tmp_path / "real" / "x.log.1", b"two")
+    append(tmp_path / "real" / "x.log", b"three")
+    assert collector.drain() == [b"two", b"three"]
+
+
+def test_a_torn_line_waits_for_its_newline(journal, collect):
+    """Seed defect `journal`: a half-written line is neither parsed nor skipped."""
+    journal.write_bytes(b"one\ntw")
+    collector = collect(journal)
+    assert collector.drain() == [b"one"]
+    assert collector.drain() == []
+    with open(journal, "ab") as file:
+        file.write(b"o\n")
+    assert collector.drain() == [b"two"]
+
+
+def test_a_torn_line_of_a_quiet_file_is_offered_no_more(journal):
+    journal.write_bytes(b"one\ntw")
+    os.utime(journal, ns=(0, 0))
+    follower = JournalFollower(str(journal))
+    unread = follower.poll().unread[0]
+    follower.commit(unread.segment.advance(unread.position, unread.segment.read_chunk(0)))
+    again = follower.poll().unread
+    assert len(again) == 1
+    assert again[0].segment.read_chunk(again[0].position.offset).torn_bytes == 2
+    assert follower.poll().unread == []
+    with open(journal, "ab") as file:
+        file.write(b"o\n")
+    assert len(follower.poll().unread) == 1
+    follower.close()
+
+
+def test_what_was_not_committed_is_offered_again(journal, append):
+    append(journal, b"one")
+    follower = JournalFollower(str(journal))
+    unread = follower.poll().unread[0]
+    unread.segment.read_chunk(0)
+    assert follower.poll().unread[0].position == unread.position
+    follower.close()
+
+
+def test_a_file_that_changes_during_a_read_commits_nothing(journal, append):
+    """Truncated and rewritten between poll and advance: the chunk may begin inside a record."""
+    append(journal, *numbered(0, 10))
+    follower = JournalFollower(str(journal))
+    unread = follower.poll().unread[0]
+    position = unread.segment.advance(unread.position, unread.segment.read_chunk(0))
+    follower.commit(position)
+    append(journal, *numbered(10, 20))
+    unread = follower.poll().unread[0]
+    os.truncate(journal, 0)
+    append(journal, *numbered(700, 730))
+    chunk = unread.segment.read_chunk(unread.position.offset)
+    with pytest.raises(SegmentChanged, match="poll again"):
+        unread.segment.advance(unread.position, chunk)
+    fresh = follower.poll().unread[0]
+    assert fresh.position.offset == 0
+    assert [line.data for line in fresh.segment.read_chunk(0).lines] == numbered(700, 730)
+    follower.close()
+
+
+def test_a_first_chunk_that_changes_during_the_read_commits_nothing(journal, append):
+    append(journal, *numbered(0, 10))
+    follower = JournalFollower(str(journal))
+    unread = follower.poll().unread[0]
+    chunk = unread.segment.read_chunk(0)
+    os.truncate(journal, 0)
+    append(journal, *numbered(700, 730))
+    with pytest.raises(SegmentChanged):
+        unread.segment.advance(unread.position, chunk)
+    follower.close()
+
+
+def test_an_unreadable_journal_is_an_error_with_errno_and_path(journal, append, monkeypatch):
+    """Seed defect `journal`: an unreadable journal was swallowed."""
+    append(journal, b"one")
+    real_open = os.open
+
+    def refuse(path, *args, **options):
+        if path == str(journal):
+            raise PermissionError(13, "Permission denied", path)
+        return real_open(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreUnavailable, match="Permission denied") as caught:
+        JournalFollower(str(journal)).poll()
+    assert (caught.value.errno, caught.value.filename) == (13, str(journal))
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.ndjson")
+    with pytest.raises(InputInvalid, match="neither a file nor a directory"):
+        JournalFollower(str(tmp_path / "pipe.ndjson")).poll()
+
+
+def test_committing_a_segment_of_another_journal_is_refused(journal, append, collect):
+    append(journal, b"one")
+    collector = collect(journal)
+    collector.drain()
+    with pytest.raises(InputInvalid, match="segment 1 "):
+        JournalFollower(str(journal)).commit(collector.stored[1])
+
+
+def test_segment_ids_only_grow(journal, collect, append):
+    append(journal, b"one")
+    collector = collect(journal)
+    collector.drain()
+    os.unlink(journal)
+    append(journal, b"entirely other content")
+    collector.restart()
+    collector.drain()
+    assert sorted(collector.stored) == [1, 2]

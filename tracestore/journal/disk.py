@@ -1,0 +1,117 @@
+"""The journal's system calls, with their errors translated.
+
+Every ``OSError`` of this package becomes a `StoreUnavailable` here, with its errno and its path.
+The three sync functions are separate and are always called through this module, so that a fault
+campaign can take one of them away and prove that its absence is noticed.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tracestore.errors import InputInvalid, StoreUnavailable
+
+_F_FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: its fsync stops at the drive's cache
+
+
+@contextmanager
+def translated(doing: str, path: str) -> Iterator[None]:
+    """Turn an OSError inside the block into a StoreUnavailable that says what was being done."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except OSError as error:
+        raise unavailable(error, doing, path) from error
+
+
+def unavailable(error: OSError, doing: str, path: str) -> StoreUnavailable:
+    """Return the StoreUnavailable for a failed system call, errno kept."""
+    advice = {
+        errno.EACCES: "let this user read and write there, or name another path",
+        errno.ENOSPC: "free some space, then try again",
+        errno.EDQUOT: "free some space, then try again",
+        errno.EROFS: "mount the file system writable, or name another path",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+        errno.EIO: "check the disk",
+    }.get(error.errno or 0, "check that the path is there and its file system works")
+    text = f"cannot {doing}: {os.strerror(error.errno or 0)}; {advice}"
+    return StoreUnavailable(error.errno or 0, text, path)
+
+
+def open_for_reading(path: str, *, follow_symlinks: bool) -> int:
+    """Open a regular file; anything else at the path is an InputInvalid.
+
+    O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
+    with translated("open a journal segment for reading", path):
+        fd = os.open(path, flags)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+    raise InputInvalid(f"a journal segment is a regular file, and {path!r} is not; name a file or a directory")
+
+
+def create_exclusive(path: str) -> int | None:
+    """Create a file that only its owner may read, for appending; None when the name is taken."""
+    with translated("start a journal segment", path):
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return None
+
+
+def open_for_appending(path: str) -> int:
+    """Open a file for reading and appending, created for its owner alone when it is not there."""
+    with translated("open for appending", path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte: what a short write left over is written next. Raises the plain OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def sync_read(fd: int, path: str) -> None:
+    """Make durable what another process wrote, before the offset behind it is committed.
+
+    Works on a descriptor that is open for reading only. A file system that cannot sync answers
+    EINVAL or ENOTSUP; going on is harmless, for a tail that a power cut then takes away is
+    recognised by the fingerprint in front of the offset.
+    """
+    with translated("make the journal durable", path):
+        try:
+            _sync(fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+
+
+def sync_written(fd: int, path: str) -> None:
+    """Make durable what this process wrote."""
+    with translated("make the journal durable", path):
+        _sync(fd)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    with translated("make a directory of the journal durable", path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _sync(fd: int) -> None:
+    """Flush a file's data, and as much of its metadata as reading it back needs."""
+    if _F_FULLFSYNC is not None:
+        fcntl.fcntl(fd, _F_FULLFSYNC)
+    else:
+        os.fdatasync(fd)

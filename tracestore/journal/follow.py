@@ -1,0 +1,318 @@
+"""Follows a journal through rotation, truncation, replacement and restart.
+
+A poll scans the journal (`scan`), recognises every file and offers those that hold bytes behind
+their committed position, oldest first. A known inode whose content still carries the position's
+fingerprints goes on where it stood, under whatever name; any other content is looked up among the
+positions without a file (`matching`); what nobody has read is a new segment, from its first byte.
+A start is no special case: the stored positions are segments whose files have not been looked at.
+
+Open files: what is offered, and the latest changed others, stay open up to ``max_open``, so that a
+segment that is renamed, or unlinked by a rotation, between two polls is still read to its end.
+Files that did not change since they were verified cost one stat a poll and are not opened.
+
+The follower moves a position only when it is told that it was committed (`commit`). After any
+failure of its caller the next poll offers the same bytes again.
+"""
+
+import errno
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tracestore.errors import InputInvalid, StoreUnavailable
+from tracestore.journal import notices
+from tracestore.journal.matching import LostPositions
+from tracestore.journal.notices import Notice
+from tracestore.journal.position import Position, path_text
+from tracestore.journal.scan import Found, scan
+from tracestore.journal.segment import Segment
+
+MAX_OPEN = 64  # far below the usual limit of 1,024 open files of a process
+SETTLE_NS = 2_000_000_000  # coarser than any file system's clock: an older file has not changed unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A segment with bytes behind its committed position. The handle is good until the next poll."""
+
+    segment: Segment
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one look at the journal found."""
+
+    unread: list[Unread]
+    notices: list[Notice]
+
+
+@dataclass(slots=True)
+class Followed:
+    """What the follower knows of one segment."""
+
+    position: Position
+    path: str
+    identity: tuple[int, int]
+    seen: Found | None = None
+    """The file at the last poll; None until it was found in this run."""
+    segment: Segment | None = None
+    named: bool = True
+    """Whether the last scan found the file; without a name it lives from its open handle."""
+    settled: tuple[int, int, int] | None = None
+    """The file's state at which a quiet file held nothing but a torn line."""
+    idle_polls: int = 0
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes behind the position at the last poll."""
+        return self.seen.size_bytes - self.position.offset if self.seen else 0
+
+    @property
+    def is_waiting_to_be_read(self) -> bool:
+        """Whether there is something behind the position that a read has not found to be torn."""
+        return self.seen is not None and self.unread_bytes > 0 and self.settled != self.seen.state
+
+
+class JournalFollower:
+    """The reading end of a journal; one thread polls and commits.
+
+    ``positions`` are all the positions that the database holds for this journal.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        positions: Iterable[Position] = (),
+        *,
+        max_open: int = MAX_OPEN,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._path = path
+        self._max_open = max_open
+        self._now_ns = now_ns
+        self._by_inode: dict[tuple[int, int], Followed] = {}
+        self._by_id: dict[int, Followed] = {}
+        self._open_segments: dict[int, Followed] = {}
+        self._lost = LostPositions()
+        self._last_id = 0
+        self._waiting = False
+        self._unreadable: set[str] = set()
+        self._vacated: set[str] = set()
+        self._notices: list[Notice] = []
+        for position in sorted(positions, key=lambda position: position.segment_id):
+            self._expect(position)
+
+    def poll(self) -> Poll:
+        """Look at the journal once and return what there is to read, oldest first.
+
+        At most ``max_open`` segments are offered; the others come once those are read. Raises
+        StoreUnavailable when the journal is there and cannot be read.
+        """
+        self._notices = []
+        self._vacated = set()
+        found = scan(self._path)
+        if found is None and not self._waiting:
+            self._notices.append(notices.waiting(self._path))
+        self._waiting = found is None
+        files = found or []
+        unknown = [file for file in files if not self._recognise(file)]
+        for identity in self._by_inode.keys() - {file.identity for file in files}:
+            self._miss(self._by_inode[identity])
+        for file in sorted(unknown, key=lambda file: file.age_order):
+            self._adopt(file)
+        return Poll(self._offer(), self._notices)
+
+    def commit(self, position: Position) -> None:
+        """Take note that a position is durable; reading goes on from there."""
+        if not 0 < position.segment_id <= self._last_id:
+            raise InputInvalid(f"segment {position.segment_id} is not one of this journal; commit what a poll offered")
+        followed = self._by_id.get(position.segment_id)
+        if followed is None:
+            self._lost.add(position)
+        else:
+            followed.position = position
+
+    def close(self) -> None:
+        """Let every open file go; may be called twice."""
+        for followed in list(self._open_segments.values()):
+            self._close(followed)
+
+    def _expect(self, position: Position) -> None:
+        """Take a stored position for the segment with its inode, until its file was looked at."""
+        self._last_id = max(self._last_id, position.segment_id)
+        if not position.offset:
+            return  # nothing was read, so there is nothing to go on from
+        identity = (position.device, position.inode)
+        earlier = self._by_inode.get(identity)
+        if earlier:  # an inode that was given out again: the later segment has it
+            self._drop(earlier)
+        self._enter(Followed(position, position.path, identity))
+
+    def _recognise(self, file: Found) -> bool:
+        """Whether the file is the segment known under its inode; if it is not, that segment is dropped."""
+        followed = self._by_inode.get(file.identity)
+        if followed is None:
+            return False
+        if followed.segment or followed.seen is None or followed.seen.state != file.state:
+            segment = followed.segment or self._open(file)
+            if segment is None:
+                return True  # said, or seen by the next poll
+            if not segment.holds(followed.position):
+                self._report_cut(followed, segment, file)
+                segment.close()
+                self._drop(followed)
+                return False
+            self._hold(followed, segment)
+            self._settle(followed, file)
+        if path_text(file.path) != path_text(followed.path):
+            self._notices.append(notices.rotated(followed.path, file.path, followed.position))
+            followed.path = file.path
+            if followed.segment:
+                followed.segment.path = file.path
+        followed.seen, followed.named, followed.idle_polls = file, True, 0
+        self._keep_within_budget(followed)
+        return True
+
+    def _report_cut(self, followed: Followed, segment: Segment, file: Found) -> None:
+        """Say what happened to a file that no longer holds what was read from it."""
+        if followed.segment is None and path_text(file.path) != path_text(followed.path):
+            return  # another file was given the inode; what is known has its own story
+        position, unread_bytes = followed.position, followed.unread_bytes
+        same_head = segment.holds_head(position)
+        self._notices.append(notices.cut(file.path, position, file.size_bytes, unread_bytes, same_head=same_head))
+
+    def _settle(self, followed: Followed, file: Found) -> None:
+        """Stop offering a segment that holds only a torn line and has been quiet since before it was read."""
+        unchanged = followed.seen is not None and followed.seen.state == file.state
+        torn = followed.segment and followed.segment.torn_state == (followed.position.offset, file.size_bytes)
+        if unchanged and torn and self._now_ns() - file.mtime_ns > SETTLE_NS:
+            followed.settled = file.state
+
+    def _miss(self, followed: Followed) -> None:
+        """Deal with a segment that the scan did not find: read on from its open file, or let it go."""
+        self._vacated.add(followed.path)
+        segment = followed.segment
+        if segment is None or followed.seen is None:
+            if followed.seen is not None:
+                self._notices.append(notices.vanished(followed.path, followed.position, followed.unread_bytes))
+            self._drop(followed)
+            return
+        status = segment.stat()
+        file = followed.seen._replace(
+            size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns
+        )
+        if not segment.holds(followed.position):
+            self._report_cut(followed, segment, file)
+            self._drop(followed)
+            return
+        self._settle(followed, file)
+        unchanged = followed.seen.state == file.state
+        followed.seen = file
+        if followed.named:
+            self._notices.append(notices.unlinked(followed.path, followed.position, followed.unread_bytes))
+        followed.named = False
+        followed.idle_polls = 0 if followed.is_waiting_to_be_read or not unchanged else followed.idle_polls + 1
+        if status.st_nlink == 0 and followed.idle_polls > 1:
+            if followed.unread_bytes > 0:
+                self._notices.append(notices.vanished(followed.path, followed.position, followed.unread_bytes))
+            self._drop(followed)
+
+    def _adopt(self, file: Found) -> None:
+        """Take a file that no known inode explains: read before under another one, or new."""
+        segment = self._open(file)
+        if segment is None:
+            return
+        for other in list(self._open_segments.values()):
+            if not other.named and other.unread_bytes <= 0 and segment.holds(other.position):
+                self._drop(other)  # the file came back as a copy, with all that was read of it
+        position = self._lost.take(segment)
+        if position is None:
+            self._last_id += 1
+            position = segment.start(self._last_id)
+            say = notices.replaced if file.path in self._vacated else notices.new_segment
+            self._notices.append(say(file.path, self._last_id))
+        elif position.path == path_text(file.path) or (position.device, position.inode) != file.identity:
+            self._notices.append(notices.returned(file.path, position))
+        else:
+            self._notices.append(notices.rotated(position.path, file.path, position))
+        followed = Followed(position, file.path, file.identity, file)
+        self._enter(followed)
+        self._hold(followed, segment)
+        self._keep_within_budget(followed)
+
+    def _offer(self) -> list[Unread]:
+        """Return the oldest segments with something to read, opened; let other files go to make room."""
+        waiting = [followed for followed in self._by_id.values() if followed.is_waiting_to_be_read]
+        waiting.sort(key=_offer_order)
+        chosen = waiting[: self._max_open]
+        chosen_ids = {followed.position.segment_id for followed in chosen}
+        spare = [other for key, other in self._open_segments.items() if key not in chosen_ids]
+        spare.sort(key=lambda other: other.seen.mtime_ns if other.seen else 0)
+        for other in spare[: max(0, len(chosen) + len(spare) - self._max_open)]:
+            if other.named:
+                self._close(other)
+            else:
+                self._drop(other)
+        return [
+            Unread(segment, followed.position)
+            for followed in chosen
+            if (segment := followed.segment or self._reopen(followed)) is not None
+        ]
+
+    def _enter(self, followed: Followed) -> None:
+        self._by_inode[followed.identity] = followed
+        self._by_id[followed.position.segment_id] = followed
+
+    def _drop(self, followed: Followed) -> None:
+        """Let a segment's file go, and keep its position for when the content turns up again."""
+        self._close(followed)
+        del self._by_inode[followed.identity]
+        del self._by_id[followed.position.segment_id]
+        self._lost.add(followed.position)
+
+    def _open(self, file: Found) -> Segment | None:
+        """Open a file as the scan saw it; None when it has moved since, or is unreadable among others."""
+        try:
+            segment = Segment.open(file.path)
+        except StoreUnavailable as error:
+            if error.errno == errno.ENOENT:
+                return None  # renamed since the scan; the next one finds it under its new name
+            if error.errno not in (errno.EACCES, errno.EPERM) or not file.is_one_of_many:
+                raise
+            if file.path not in self._unreadable:
+                self._unreadable.add(file.path)
+                self._notices.append(notices.unreadable(file.path, str(error)))
+            return None
+        self._unreadable.discard(file.path)
+        if segment.identity != file.identity:
+            segment.close()
+            return None
+        return segment
+
+    def _reopen(self, followed: Followed) -> Segment | None:
+        segment = self._open(followed.seen) if followed.seen else None
+        if segment is not None:
+            self._hold(followed, segment)
+        return segment
+
+    def _hold(self, followed: Followed, segment: Segment) -> None:
+        followed.segment = segment
+        self._open_segments[followed.position.segment_id] = followed
+
+    def _close(self, followed: Followed) -> None:
+        if followed.segment:
+            followed.segment.close()
+            followed.segment = None
+            del self._open_segments[followed.position.segment_id]
+
+    def _keep_within_budget(self, followed: Followed) -> None:
+        """Let a file that was only looked at go again when enough are open; `_offer` opens it in its turn."""
+        if len(self._open_segments) > self._max_open:
+            self._close(followed)
+
+
+def _offer_order(followed: Followed) -> tuple[bool, tuple[int, int, str]]:
+    """Sort key: what only lives from its open handle, then oldest first."""
+    assert followed.seen is not None
+    return followed.named, followed.seen.age_order
