@@ -10,41 +10,55 @@ import fcntl
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
 from tracestore.errors import StoreLocked, StoreUnavailable
 from tracestore.layout import FILE_MODE
 
+WAIT_S = 1.0
+"""How long to wait for a holder to finish: a reading command takes less, a collector never ends."""
+_RETRY_S = 0.02
+
 
 class StoreLock:
     """Held from construction until ``release``; StoreLocked when somebody else is in the way."""
 
     def __init__(self, path: Path, *, shared: bool) -> None:
-        self._path = path
         try:
             flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
             self._fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         except OSError as error:
             raise StoreUnavailable(error.errno, f"cannot open the lock: {error.strerror}", str(path)) from error
         try:
-            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            self._acquire(fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             if not shared:
                 self._write_holder()
         except OSError as error:
-            holder = self.read_holder(path)
             os.close(self._fd)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            if error.errno != errno.EWOULDBLOCK:
                 raise StoreUnavailable(error.errno, f"cannot lock: {error.strerror}", str(path)) from error
-            raise StoreLocked(
-                f"{path.parent}: the store is held by {holder}; wait for it or stop it", holder
-            ) from error
+            holder = self.read_holder(path)
+            message = f"{path.parent}: the store is held by {holder}; wait for it or stop it"
+            raise StoreLocked(message, holder) from error
+
+    def _acquire(self, operation: int) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_S)
 
     @staticmethod
     def read_holder(path: Path) -> str:
         """Say who holds the lock, as far as the file tells."""
         try:
             found = json.loads(path.read_bytes())
+            os.kill(int(found["pid"]), 0)  # a reader holds it now when the writer named here is gone
             return f"process {int(found['pid'])} ({str(found['command'])[:200]})"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"

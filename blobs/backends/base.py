@@ -33,6 +33,15 @@ class BlobStat:
     """Bytes the blob really takes up, as `du` counts them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a place takes up as a whole, with everything that is no blob."""
+
+    files: int
+    allocated_bytes: int
+    """Bytes of files and directories, as `du` counts them."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Staged:
     """A batch that is durable but not yet visible; good for one `publish` or `discard`."""
@@ -95,6 +104,9 @@ class Backend(Protocol):
 
         Blobs that come or go meanwhile may be seen or not; all others are seen exactly once.
         """
+
+    def usage(self) -> Usage:
+        """Measure everything the place holds."""
 
     def quarantine(self, digest: Digest) -> str:
         """Set a blob aside where nobody finds it by its digest; return where. BlobNotFound."""

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from blobs import durable, layout
 from blobs.backends import tree
-from blobs.backends.base import BlobStat, Deleted, Oddity, Staged
+from blobs.backends.base import BlobStat, Deleted, Oddity, Staged, Usage
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable, FormatUnknown
 from blobs.slices import SLICE_ITEMS, WORKERS, in_slices
@@ -147,6 +147,18 @@ class LocalBackend:
         """Yield every blob in ascending order, one directory at a time."""
         with self._translated("listing blobs"):
             yield from tree.list_blobs(self._objects)
+
+    def usage(self) -> Usage:
+        """Walk the directory as `du` does."""
+        files = allocated_bytes = 0
+        with self._translated("measuring the blob store"):
+            for _, _, names, directory_fd in os.fwalk(".", dir_fd=self._root):
+                allocated_bytes += os.fstat(directory_fd).st_blocks * tree.BLOCK_BYTES
+                for name in names:
+                    with suppress(FileNotFoundError):  # swept while we walk
+                        allocated_bytes += os.lstat(name, dir_fd=directory_fd).st_blocks * tree.BLOCK_BYTES
+                        files += 1
+        return Usage(files, allocated_bytes)
 
     def quarantine(self, digest: Digest) -> str:
         """Rename a blob into quarantine/; what was set aside before is kept."""

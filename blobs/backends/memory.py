@@ -4,7 +4,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count
 
-from blobs.backends.base import BlobStat, Deleted, Oddity, Staged
+from blobs.backends.base import BlobStat, Deleted, Oddity, Staged, Usage
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobNotFound
 
@@ -75,6 +75,11 @@ class MemoryBackend:
             stat = self.stat(digest)
             if stat is not None:
                 yield stat
+
+    def usage(self) -> Usage:
+        """Count the blobs and their bytes."""
+        blobs = list(self.list())
+        return Usage(len(blobs), sum(blob.allocated_bytes for blob in blobs))
 
     def quarantine(self, digest: Digest) -> str:
         """Move a blob aside."""

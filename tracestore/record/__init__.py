@@ -1,7 +1,7 @@
 """Records: the three kinds, their line of JSON, their id, and how they come back."""
 
 from tracestore.record.identity import ID_BYTES, content_hash, milliseconds_of_id, record_id
-from tracestore.record.kinds import Attributes, LogRecord, Record, Scalar, SpanClose, SpanOpen
+from tracestore.record.kinds import KEYS, Attributes, LogRecord, Record, Scalar, SpanClose, SpanOpen
 from tracestore.record.line import (
     NS_PER_MS,
     Line,
@@ -17,6 +17,7 @@ from tracestore.record.stored import BodyState, StoredRecord
 
 __all__ = [
     "ID_BYTES",
+    "KEYS",
     "NS_PER_MS",
     "Attributes",
     "BodyState",

@@ -24,10 +24,7 @@ _encode_sorted = msgspec.json.Encoder(decimal_format="number", order="sorted").e
 def record_id(line: Line, body_digest: bytes | None) -> bytes:
     """Return the 16 bytes that name this record."""
     own_id = line.record.producer_id
-    if own_id is None:
-        key = _canonical(line, body_digest)
-    else:
-        key = b"id:" + own_id.encode("utf-8", "surrogatepass")
+    key = _canonical(line, body_digest) if own_id is None else b"id:" + own_id.encode("utf-8", "surrogatepass")
     milliseconds = (line.timestamp_ns // NS_PER_MS).to_bytes(ID_BYTES - _HASH_BYTES, "big")
     return milliseconds + blake3(key).digest(_HASH_BYTES)
 

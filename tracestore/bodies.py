@@ -1,0 +1,22 @@
+"""What a failure of the blob store means to a user of this package."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from blobs import BlobCorrupt, BlobError, BlobsUnavailable, FormatUnknown, SweepRefused
+from tracestore.errors import PruneRefused, StoreBroken, StoreUnavailable
+
+
+@contextmanager
+def blob_errors_translated() -> Iterator[None]:
+    """Turn errors of `blobs` into ours."""
+    try:
+        yield
+    except BlobsUnavailable as error:
+        raise StoreUnavailable(error.errno, f"{error}; free space or mend the disk, then try again") from error
+    except SweepRefused as error:
+        raise PruneRefused(str(error)) from error
+    except (BlobCorrupt, FormatUnknown) as error:
+        raise StoreBroken(f"{error}; run tracestore verify --data") from error
+    except BlobError as error:
+        raise StoreBroken(str(error)) from error

@@ -1,0 +1,245 @@
+"""One DuckDB file, attached to an in-memory connection so that it can be swapped under readers.
+
+Every reader gets a cursor of its own, so that two threads never share one. Only one thread writes:
+the store's lock sees to that. Readers and the writer do not wait for one another, except for the
+milliseconds in which compaction swaps the file.
+
+A new file is made under a temporary name, checkpointed, closed, synced and renamed: a fault at
+DuckDB's first write leaves a file that never opens again.
+
+`import duckdb` costs 100-170 ms, so it happens only where a store is opened.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import duckdb
+
+from tracestore.database import schema
+from tracestore.errors import StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
+from tracestore.layout import DIRECTORY_MODE, FILE_MODE
+
+STORAGE_VERSION = "v1.5.0"
+"""Passed at every creating ATTACH: what 2.0 writes by default, 1.5 cannot read."""
+WRITER_MEMORY = "128MB"
+"""DuckDB's share while collecting: the process takes 150-190 MB more; 64 MB fails its sorts."""
+READER_MEMORY = "1GB"
+SWAP_WAIT_S = 5.0
+"""How long a swap waits for readers before it interrupts them."""
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn DuckDB's exceptions into ours; ``what`` names the thing that was tried."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        raise StoreUnavailable(f"{what}: {_first_line(error)}; free space or mend the disk, then try again") from error
+    except (duckdb.FatalException, duckdb.InternalException) as error:
+        raise StoreUnavailable(f"{what}: DuckDB gave up: {_first_line(error)}; open the store again") from error
+    except duckdb.Error as error:
+        raise StoreBroken(f"{what}: {_first_line(error)}") from error
+
+
+class Database:
+    """The open database of one store; ``path`` None keeps everything in memory."""
+
+    def __init__(self, path: Path | None, *, scratch: Path | None = None, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._gate = threading.Condition()
+        self._readers: set[duckdb.DuckDBPyConnection] = set()
+        self._swapping = False
+        self._writing = threading.RLock()
+        with _opening(path):
+            self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
+            try:
+                self._confine(path, scratch)
+                self._attach()
+                self._writer = self._cursor()
+                if not read_only:
+                    schema.migrate(self._writer)
+                elif (found := schema.version_of(self._writer)) != schema.MIGRATIONS[-1].version:
+                    wanted = schema.MIGRATIONS[-1].version
+                    raise StoreBroken(f"{path}: wanted schema {wanted}, found {found}; open it once for writing")
+            except BaseException:
+                self._root.close()
+                raise
+
+    @classmethod
+    def create(cls, path: Path, scratch: Path) -> None:
+        """Make an empty database at ``path``, whole or not at all."""
+        unfinished = path.with_name(path.name + ".new")
+        with translated(f"creating {path}"):
+            unfinished.unlink(missing_ok=True)
+            database = cls(unfinished, scratch=scratch)
+            database.close()
+        publish(unfinished, path)
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give a cursor for one piece of reading; it is gone with the block."""
+        with self._gate:
+            self._gate.wait_for(lambda: not self._swapping)
+            cursor = self._cursor()
+            self._readers.add(cursor)
+        try:
+            yield cursor
+        finally:
+            with self._gate:
+                self._readers.discard(cursor)
+                cursor.close()
+                self._gate.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give the writer's cursor inside a transaction: committed at the end, rolled back on an error."""
+        with self._writing, translated("writing the database"):
+            self._writer.execute("BEGIN")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                with suppress(duckdb.Error):  # the error that brought us here says more
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def checkpoint(self) -> None:
+        """Move everything from the write-ahead log into the file."""
+        with self._writing, translated("checkpointing the database"):
+            self._writer.execute("CHECKPOINT store")
+
+    def swap(self, fresh: Path) -> None:
+        """Put a compacted file in the place of this one; the caller is the only writer.
+
+        Readers are held back, given ``SWAP_WAIT_S`` to finish and then interrupted. No write-ahead
+        log may be left: beside the new file it would make a store that never opens.
+        """
+        assert self.path is not None
+        with self._writing, self._gate:
+            self._swapping = True
+            try:
+                self._let_readers_finish()
+                self.checkpoint()
+                self._detach()
+                wal = self.path.with_name(self.path.name + ".wal")
+                if wal.exists():
+                    raise StoreBroken(f"{wal}: wanted no write-ahead log after a checkpoint, found one")
+                publish(fresh, self.path)
+            finally:
+                self._reattach()
+                self._swapping = False
+                self._gate.notify_all()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        with translated("closing the database"):
+            self._root.close()
+
+    def _let_readers_finish(self) -> None:
+        if not self._gate.wait_for(lambda: not self._readers, timeout=SWAP_WAIT_S):
+            for reader in self._readers:
+                reader.interrupt()
+            self._gate.wait_for(lambda: not self._readers)
+
+    def _attach(self) -> None:
+        if self.path is None:
+            self._root.execute("ATTACH ':memory:' AS store")
+        elif self.read_only:
+            self._root.execute(f"ATTACH '{quoted(self.path)}' AS store (READ_ONLY)")
+        else:
+            self._root.execute(
+                f"ATTACH '{quoted(self.path)}' AS store (STORAGE_VERSION '{STORAGE_VERSION}')"
+            )
+
+    def _detach(self) -> None:
+        with translated("detaching the database"):
+            self._writer.close()
+            self._root.execute("DETACH store")
+
+    def _reattach(self) -> None:
+        with _opening(self.path):
+            attached = self._root.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'store'")
+            if attached.fetchone() is None:
+                self._attach()
+                self._writer = self._cursor()
+
+    def _confine(self, path: Path | None, scratch: Path | None) -> None:
+        """Leave SQL nothing outside the store: no file, network, extension or setting."""
+        inside = [str(directory) for directory in (path.parent if path else None, scratch) if directory]
+        self._root.execute("SET allowed_directories = ?", [inside])
+        self._root.execute("SET enable_external_access = false")
+        self._root.execute("SET lock_configuration = true")
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        cursor = self._root.cursor()
+        cursor.execute("USE store")
+        return cursor
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Make a finished file durable, then give it its name."""
+    try:
+        for target in (unfinished, unfinished.parent):
+            _sync(target)
+        unfinished.chmod(FILE_MODE)
+        unfinished.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise StoreUnavailable(error.errno, f"cannot put the database in place: {error.strerror}", str(path)) from error
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _opening(path: Path | None) -> Iterator[None]:
+    """Say what a database that does not open means to its user."""
+    try:
+        yield
+    except TraceStoreError:
+        raise
+    except duckdb.IOException as error:
+        text = _first_line(error)
+        if "lock" in text.lower():
+            raise StoreLocked(f"{path}: another process has the database open: {text}") from error
+        if "valid DuckDB" in text or "orrupt" in text:
+            raise StoreBroken(f"{path}: the database is damaged: {text}; restore it from a backup") from error
+        raise StoreUnavailable(f"{path}: cannot open the database: {text}") from error
+    except duckdb.Error as error:
+        raise StoreBroken(f"{path}: cannot open the database: {_first_line(error)}") from error
+
+
+_Settings: TypeAlias = dict[str, str | bool | int | float | list[str]]
+
+
+def _settings(path: Path | None, scratch: Path | None, read_only: bool) -> _Settings:
+    spill = Path(tempfile.gettempdir()) / f"tracestore-{os.getpid()}" if read_only or scratch is None else scratch
+    if scratch is not None and not read_only:
+        scratch.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    return {
+        "memory_limit": READER_MEMORY if read_only or path is None else WRITER_MEMORY,
+        "threads": max(1, min(4, os.cpu_count() or 1)),
+        "temp_directory": str(spill),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+
+
+def quoted(path: Path) -> str:
+    """Return a path as it stands inside a quoted SQL string."""
+    return str(path).replace("'", "''")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,140 @@
+"""What readers ask: a turn, a record, a span, lists, counts; never a body.
+
+A record id begins with its millisecond, so looking one up reads only the rows of that millisecond.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from duckdb import DuckDBPyConnection
+
+from tracestore.database.connection import Database, translated
+from tracestore.database.rows import SELECT, stored_record
+from tracestore.record import NS_PER_MS, BodyState, StoredRecord, milliseconds_of_id
+
+Level = Literal["conversation", "turn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One conversation or turn in a list; times are UTC, sizes bytes of bodies as they were sent."""
+
+    level: Level
+    id: str
+    conversation_id: str | None
+    name: str | None
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: float
+    status: Literal["ok", "error", "open"]
+    turns: int
+    records: int
+    requests: int
+    errors: int
+    input_tokens: int | None
+    output_tokens: int | None
+    body_bytes: int | None
+
+
+class Reader:
+    """Reads one database; safe to use from many threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def turn(self, turn_id: str) -> list[StoredRecord]:
+        """Return a turn's records by time, then in order of insertion; empty when it is unknown."""
+        return self._records("WHERE turn_id = ? ORDER BY timestamp, seq", [turn_id])
+
+    def span(self, span_id: str) -> list[StoredRecord]:
+        """Return all records that name a span as their own."""
+        return self._records("WHERE span_id = ? ORDER BY timestamp, seq", [span_id])
+
+    def record(self, record_id: UUID) -> StoredRecord | None:
+        """Return one record, or None."""
+        first_ns = milliseconds_of_id(record_id.bytes) * NS_PER_MS
+        found = self._records(
+            "WHERE timestamp >= make_timestamp_ns(?) AND timestamp < make_timestamp_ns(?) AND record_id = ?",
+            [first_ns, first_ns + NS_PER_MS, record_id],
+        )
+        return found[0] if found else None
+
+    def body_state(self, digest: bytes) -> BodyState | None:
+        """Return what the ledger says of a body, or None when it never heard of it."""
+        with translated("reading the ledger"), self._database.reading() as cursor:
+            row = cursor.execute("SELECT state FROM raw.bodies WHERE digest = ?", [digest]).fetchone()
+        state: BodyState | None = row[0] if row else None
+        return state
+
+    def conversations(
+        self, limit: int, *, since: datetime | None, status: str | None, conversation_id: str | None
+    ) -> list[Listed]:
+        """Return conversations, newest first."""
+        columns = (
+            "conversation_id, conversation_id, NULL, started_at, ended_at,"
+            " (epoch_ns(ended_at) - epoch_ns(started_at)) / 1e6, status, turns"
+        )
+        return self._list("conversation", columns, limit, since, status, conversation_id)
+
+    def turns(
+        self, limit: int, *, since: datetime | None, status: str | None, conversation_id: str | None
+    ) -> list[Listed]:
+        """Return turns, newest first."""
+        columns = "turn_id, conversation_id, name, started_at, ended_at, duration_ms, status, 1"
+        return self._list("turn", columns, limit, since, status, conversation_id)
+
+    def counts(self) -> dict[str, Any]:
+        """Return the figures of `tracestore stats` that the database knows."""
+        with translated("counting"), self._database.reading() as cursor:
+            records = _row(
+                cursor,
+                "SELECT count(*) AS records, count(DISTINCT turn_id) AS turns,"
+                " count(DISTINCT conversation_id) AS conversations, count(body_digest) AS bodies,"
+                " coalesce(sum(body_size_bytes), 0)::BIGINT AS body_bytes,"
+                " min(timestamp)::VARCHAR AS oldest, max(timestamp)::VARCHAR AS newest FROM raw.records",
+            )
+            bodies = _row(
+                cursor,
+                "SELECT count(*) FILTER (state = 'present') AS unique_bodies,"
+                " coalesce(sum(size_bytes) FILTER (state = 'present'), 0)::BIGINT AS unique_body_bytes,"
+                " count(*) FILTER (state = 'evicted') AS evicted_bodies,"
+                " count(*) FILTER (state = 'lost') AS lost_bodies FROM raw.bodies",
+            )
+            rejected = _row(cursor, "SELECT lines AS rejected FROM raw.rejected")
+        return records | bodies | rejected
+
+    def rejected_file_bytes(self) -> int:
+        """Return how much of the file of rejected lines is committed."""
+        with translated("counting"), self._database.reading() as cursor:
+            return int(_row(cursor, "SELECT file_bytes FROM raw.rejected")["file_bytes"])
+
+    def _records(self, where: str, values: Sequence[Any]) -> list[StoredRecord]:
+        with translated("reading records"), self._database.reading() as cursor:
+            rows = cursor.execute(f"{SELECT} {where}", values).fetchall()
+        return [stored_record(row) for row in rows]
+
+    def _list(
+        self, level: Level, columns: str, limit: int, since: datetime | None, status: str | None,
+        conversation_id: str | None,
+    ) -> list[Listed]:  # fmt: skip
+        filters = {"ended_at >= ?": since, "status = ?": status, "conversation_id = ?": conversation_id}
+        given = {condition: value for condition, value in filters.items() if value is not None}
+        where = f"WHERE {' AND '.join(given)}" if given else ""
+        with translated("listing"), self._database.reading() as cursor:
+            rows = cursor.execute(
+                f"SELECT {columns}, records, requests, errors, input_tokens, output_tokens, body_bytes"
+                f" FROM {level}s {where} ORDER BY ended_at DESC, started_at DESC LIMIT ?",
+                [*given.values(), limit],
+            ).fetchall()
+        return [Listed(level, *row) for row in rows]
+
+
+def _row(cursor: DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    cursor.execute(sql)
+    names = [column[0] for column in cursor.description or ()]
+    row = cursor.fetchone()
+    assert row is not None
+    return dict(zip(names, row, strict=True))

@@ -1,0 +1,191 @@
+"""The one drain: journal lines become rows and bodies.
+
+Everything that enters a store goes this way, whoever wrote the line. A batch is some lines of one
+segment; it is committed whole or not at all:
+
+1. decode each line; what is no record is rejected, verbatim, and never stops its neighbours
+2. name it: digest of the body, record id; drop what the batch or the store has already
+3. stage the bodies that are not there: compressed, durable, invisible
+4. publish them under their digests, durably
+5. sync the rejected lines and the journal itself, else the offset could outlive the lines' tail
+6. commit rows, ledger and offset in one transaction
+
+Steps 3 to 6 hold ``blobs.lock``, so that no sweep removes a body between the look at it and the
+row that names it. A crash before 6 leaves unreferenced files, which the sweep removes; the lines
+are read again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from blobs import BlobStore, Digest
+from tracestore.bodies import blob_errors_translated
+from tracestore.database.rows import Row
+from tracestore.database.writer import Batch, Body, Writer
+from tracestore.errors import RecordInvalid
+from tracestore.journal import LINE_LIMIT_BYTES, Chunk, Line, OversizedLine, Position, RejectedLines, Segment, Unread
+from tracestore.record import Line as DecodedLine
+from tracestore.record import content_hash, decode_line, record_id
+
+BATCH_BYTES = 16 * 2**20
+"""Journal bytes in one batch: bounds memory, and spreads the cost of its syncs over many bodies."""
+BATCH_LINES = 10_000
+CONFIRMED_LIMIT = 100_000
+"""Digests remembered as present, so that a body that is sent again costs no look at the disk."""
+
+Refuse: TypeAlias = Callable[[str], None]
+"""Rejects one line for a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one batch did."""
+
+    inserted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    journal_bytes: int = 0
+    torn_bytes: int = 0
+
+    def __add__(self, other: "Drained") -> "Drained":
+        return Drained(
+            self.inserted + other.inserted,
+            self.duplicates + other.duplicates,
+            self.rejected + other.rejected,
+            self.journal_bytes + other.journal_bytes,
+            other.torn_bytes,
+        )
+
+
+class Ingest:
+    """Moves lines into one store; one thread."""
+
+    def __init__(
+        self, writer: Writer, blobs: BlobStore, rejects: RejectedLines, now_ns: Callable[[], int]
+    ) -> None:
+        self._writer = writer
+        self._blobs = blobs
+        self._rejects = rejects
+        self._now_ns = now_ns
+        self._confirmed: OrderedDict[Digest, None] = OrderedDict()
+
+    def drain(self, unread: Unread, commit: Callable[[Position], None]) -> Iterator[Drained]:
+        """Read a segment to its end, batch by batch; each is durable when it is yielded."""
+        position = unread.position
+        while True:
+            chunk = unread.segment.read_chunk(position.offset, BATCH_BYTES, BATCH_LINES)
+            if chunk.next_offset == position.offset:
+                commit(position)
+                yield Drained(torn_bytes=chunk.torn_bytes)
+                return
+            drained, position = self._batch(unread.segment, position, chunk)
+            commit(position)
+            yield drained
+
+    def forget_confirmed(self) -> None:
+        """Look at the disk again before a body counts as present: some were just removed."""
+        self._confirmed.clear()
+
+    def _batch(self, segment: Segment, position: Position, chunk: Chunk) -> tuple[Drained, Position]:
+        after = segment.advance(position, chunk)  # before anything is written: it raises if the file changed
+        rejected_before = self._rejects.count
+        try:
+            fresh = self._fresh(self._decode(segment, position, chunk))
+            with self._blobs.lock, blob_errors_translated():
+                self._commit(segment, after, fresh, self._rejects.count - rejected_before)
+        except BaseException:
+            self._rejects.roll_back()
+            raise
+        rejected = self._rejects.count - rejected_before
+        self._rejects.committed()
+        duplicates = len(chunk.lines) - len(fresh) - rejected
+        consumed_bytes = chunk.next_offset - chunk.offset
+        return Drained(len(fresh), duplicates, rejected, consumed_bytes, chunk.torn_bytes), after
+
+    def _decode(self, segment: Segment, position: Position, chunk: Chunk) -> Iterator[tuple[Row, Refuse]]:
+        """Yield the rows of a chunk, each with the way to reject its line after all."""
+        for line in chunk.lines:
+
+            def refuse(reason: str, line: Line | OversizedLine = line) -> None:
+                self._rejects.append(position.segment_id, segment, line, reason)
+
+            if isinstance(line, OversizedLine):
+                refuse(f"line: wanted at most {LINE_LIMIT_BYTES} bytes, found {line.length_bytes}")
+                continue
+            try:
+                yield row_of(decode_line(line.data)), refuse
+            except RecordInvalid as error:
+                refuse(str(error))
+
+    def _fresh(self, rows: Iterable[tuple[Row, Refuse]]) -> list[Row]:
+        """Return the rows that neither the batch nor the store has yet, in order."""
+        first: dict[tuple[int, bytes], Row] = {}
+        again: list[tuple[Row, Refuse, int | None]] = []
+        refusals: dict[tuple[int, bytes], Refuse] = {}
+        for row, refuse in rows:
+            if row.identity in first:
+                again.append((row, refuse, first[row.identity].content_hash))
+            else:
+                first[row.identity], refusals[row.identity] = row, refuse
+        for identity, known_hash in self._writer.known_records(list(first.values())).items():
+            again.append((first.pop(identity), refusals[identity], known_hash))
+        for row, refuse, known_hash in again:
+            if row.content_hash != known_hash:
+                refuse(f"id: wanted one that is new, found {row.line.record.producer_id!r} on another record")
+        return list(first.values())
+
+    def _commit(self, segment: Segment, after: Position, rows: Sequence[Row], rejected: int) -> None:
+        bodies = {row.body_digest: row.line.body for row in rows if row.body_digest and row.line.body is not None}
+        missing, replaced = self._missing([digest for digest in bodies if digest not in self._confirmed])
+        new_bodies: list[Body] = []
+        if missing:
+            staged = self._blobs.stage({digest: bodies[digest] for digest in missing})
+            self._blobs.publish(staged)
+            new_bodies = [Body(digest, len(bodies[digest]), staged.stored_bytes[digest]) for digest in missing]
+        if rejected:
+            self._rejects.sync()
+        segment.sync()
+        self._writer.commit(
+            Batch(
+                rows=rows,
+                new_bodies=new_bodies,
+                inserted_at_ns=self._now_ns(),
+                replaced_bodies=replaced,
+                position=asdict(after),
+                rejected_lines=rejected,
+                rejected_file_bytes=self._rejects.size_bytes,
+            )
+        )
+        self._confirm(bodies)
+
+    def _missing(self, digests: Sequence[Digest]) -> tuple[list[Digest], list[Digest]]:
+        """Return the bodies to write, and which of them have a ledger row that has to go.
+
+        Only a file of the size that the ledger knows, in the state present, is there: a crash may
+        have left a file without a row, damage may have cut it, an eviction may have been cut short.
+        """
+        found = {digest: stat.stored_bytes for digest in digests if (stat := self._blobs.stat(digest)) is not None}
+        ledger = self._writer.known_bodies(list(found))
+        there = {
+            digest
+            for digest, body in ledger.items()
+            if body.state == "present" and body.stored_bytes == found[Digest(digest)]
+        }
+        missing = [digest for digest in digests if digest not in there]
+        gone = self._writer.gone_bodies([digest for digest in missing if digest not in found])
+        return missing, [digest for digest in missing if digest in ledger or digest in gone]
+
+    def _confirm(self, digests: Iterable[Digest]) -> None:
+        for digest in digests:
+            self._confirmed[digest] = None
+            self._confirmed.move_to_end(digest)
+        while len(self._confirmed) > CONFIRMED_LIMIT:
+            self._confirmed.popitem(last=False)
+
+
+def row_of(line: DecodedLine) -> Row:
+    """Name a decoded line: the digest of its body, its id, the hash that tells clashes from resends."""
+    digest = None if line.body is None else Digest.of(line.body)
+    return Row(line, record_id(line, digest), content_hash(line, digest), digest)

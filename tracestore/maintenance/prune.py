@@ -1,0 +1,138 @@
+"""Prune: expire rows, evict bodies, sweep blobs.
+
+Plan, then apply; a dry run is the plan alone. The order of destruction leaves only garbage behind
+a crash, never a row that names a missing body:
+
+    expire  1 delete turns past their age, whole, in one transaction
+    evict   2 choose bodies over the byte cap, least recently used first; their rows stay
+    sweep   3 for each chunk of dead blobs, under the lock that every writer holds: look again who
+              is named, change the ledger, then unlink
+    return  4 compact the database file once enough of it is dead
+
+A policy deletes only where it was given: opening or reading a store never prunes.
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from blobs import BlobStore, Digest, SweepPlan
+from tracestore.bodies import blob_errors_translated
+from tracestore.database import Database, compaction
+from tracestore.database.retention import Retention, Survivors
+from tracestore.errors import PruneRefused
+from tracestore.maintenance.retention import BodyUse, RetentionPolicy, disk_bytes, plan_evictions
+from tracestore.maintenance.summary import PruneSummary
+from tracestore.record import NS_PER_MS
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PrunePlan:
+    """What a prune would do, and what it was worked out from."""
+
+    policy: RetentionPolicy
+    survivors: Survivors
+    newest_seq: int
+    """The last row that the plan knows: newer ones are looked at before a body goes."""
+    expired_records: int
+    evicted: frozenset[bytes]
+    sweep: SweepPlan
+
+    @property
+    def summary(self) -> PruneSummary:
+        """Say what applying this plan now would do."""
+        return PruneSummary(
+            records_deleted=self.expired_records,
+            bodies_deleted=self.sweep.dead_count,
+            bytes_reclaimed=self.sweep.dead_bytes,
+            bodies_evicted=len(self.evicted),
+            dry_run=True,
+        )
+
+
+class Pruner:
+    """Prunes one store; the caller is its only writer, readers and the collector's thread may run."""
+
+    def __init__(self, database: Database, blobs: BlobStore, forget_confirmed: Callable[[], None]) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._retention = Retention(database)
+        self._forget_confirmed = forget_confirmed
+
+    def plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
+        """Work out what should go; changes nothing."""
+        cutoff_ns = None if policy.max_age_ms is None else (now_ms - policy.max_age_ms) * NS_PER_MS
+        survivors = Survivors(cutoff_ns)
+        newest_seq = self._retention.newest_seq()
+        expired = 0 if cutoff_ns is None else self._retention.count_expired(cutoff_ns)
+        evicted = frozenset(body.digest for body in self._evictions(policy, survivors))
+        live = self._retention.live_digests(survivors)
+        retired = heapq.merge(self._retention.retired_digests(survivors), sorted(evicted))
+        with blob_errors_translated():
+            sweep = self._blobs.plan((digest for digest in live if digest not in evicted), retired)
+        return PrunePlan(policy, survivors, newest_seq, expired, evicted, sweep)
+
+    def apply(self, plan: PrunePlan, *, force: bool = False, on_progress: Progress | None = None) -> PruneSummary:
+        """Do what the plan says, as far as it still holds; returns what really happened."""
+        self._check(plan, force)
+        cutoff_ns = plan.survivors.cutoff_ns
+        records = 0 if cutoff_ns is None or not plan.expired_records else self._retention.expire(cutoff_ns)
+        evicted: set[bytes] = set()
+
+        def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
+            named_again = self._retention.named_since(chunk, plan.newest_seq)
+            gone = [digest for digest in chunk if digest not in named_again]
+            self._retention.mark_evicted([digest for digest in gone if digest in plan.evicted])
+            self._retention.forget_bodies([digest for digest in gone if digest not in plan.evicted])
+            evicted.update(plan.evicted.intersection(gone))
+            self._forget_confirmed()
+            return gone
+
+        with blob_errors_translated():
+            swept = self._blobs.apply(plan.sweep, confirm, force, on_progress)
+        if records:
+            self._retention.forget_gone_bodies()
+        if records or evicted:
+            policy = plan.policy
+            self._retention.record_prune(policy.max_age_ms, policy.max_total_body_bytes, records, len(evicted))
+        database_bytes = self._compact()
+        return PruneSummary(
+            records_deleted=records,
+            bodies_deleted=swept.blobs_deleted,
+            bytes_reclaimed=swept.bytes_reclaimed + swept.leftover_bytes + database_bytes,
+            bodies_evicted=len(evicted),
+            files_deleted=swept.blobs_deleted + swept.leftovers_deleted,
+            database_bytes_reclaimed=database_bytes,
+        )
+
+    def _evictions(self, policy: RetentionPolicy, survivors: Survivors) -> Iterable[BodyUse]:
+        if policy.max_total_body_bytes is None:
+            return ()
+        total_bytes = sum(disk_bytes(size) * count for size, count in self._retention.stored_sizes(survivors))
+        return plan_evictions(self._uses(survivors), total_bytes, policy.max_total_body_bytes)
+
+    def _uses(self, survivors: Survivors) -> Iterator[BodyUse]:
+        for digest, stored_bytes, newest_use_ns in self._retention.body_uses(survivors):
+            yield BodyUse(digest, disk_bytes(stored_bytes), newest_use_ns)
+
+    def _check(self, plan: PrunePlan, force: bool) -> None:
+        """Fail closed before the first deletion: rows must not go when their bodies cannot follow."""
+        reasons = list(plan.sweep.refusals)
+        nothing_named = not plan.sweep.live_count and not plan.expired_records and not plan.evicted
+        if plan.sweep.retired_count and nothing_named and not self._retention.has_expired_before():
+            reasons.append(f"no record names any of {plan.sweep.total_count} stored bodies, and no prune removed one")
+        if reasons and not force:
+            raise PruneRefused(
+                f"prune refused: {'; '.join(reasons)}. Run tracestore verify to see what is wrong,"
+                " or prune with --force"
+            )
+
+    def _compact(self) -> int:
+        """Give dead space of the database back once there is enough; returns bytes."""
+        self._database.checkpoint()
+        if not compaction.measure(self._database).is_worth_compacting:
+            return 0
+        with self._blobs.lock:  # writers wait until the copy has taken the file's place
+            return max(0, compaction.compact(self._database))
