@@ -8,7 +8,7 @@ Nothing is lost by a crash at any point: a position moves only in the transactio
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 

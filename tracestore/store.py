@@ -19,7 +19,7 @@ from uuid import UUID
 from blobs import BlobCorrupt, BlobNotFound, BlobStore, Digest, DigestInvalid
 from tracestore.bodies import blob_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid
-from tracestore.journal import Position, Unread
+from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PruneSummary, VerifyReport
@@ -110,9 +110,9 @@ class TraceStore:
                 return
             yield drained
 
-    def journal_positions(self) -> list[Position]:
-        """Return where reading of every journal segment stands."""
-        return [Position(**row) for row in self._writing("journal_positions").rows.positions()]
+    def follow_journal(self, path: str | os.PathLike[str]) -> JournalFollower:
+        """Follow a journal, a file or a directory of segments, from where reading of it stands."""
+        return self._writing("follow_journal").follow(os.fspath(path))
 
     def get_turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records with their bodies, by time; an unknown turn is an empty list."""

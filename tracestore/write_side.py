@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
 
 from blobs import BlobStore
 from tracestore.database import Database
@@ -32,24 +34,41 @@ class WriteSide:
         self.ingest = Ingest(self.rows, blobs, rejects, now_ns)
         self._directory = layout.journal
         self._journal = SegmentWriter(layout.journal, lambda: now_ns() // NS_PER_MS)
-        self._follower: JournalFollower | None = None
+        self._segment_ids = count(max((row["segment_id"] for row in self.rows.positions()), default=0) + 1)
+        self._own = self.follow(str(layout.journal))
+        self._drained: dict[str, int] = {}
         stack.callback(self._close)
+
+    def follow(self, journal: str) -> JournalFollower:
+        """Follow a journal from where reading of it stands."""
+        positions = (Position(**row) for row in self.rows.positions())
+        return JournalFollower(journal, positions, segment_ids=self._segment_ids)
 
     def insert(self, lines: Sequence[bytes]) -> Drained:
         """Append lines to this process's own segment, make them durable, and drain it."""
         appended = self._journal.append(lines)
         self._journal.sync()
-        if self._follower is None:
-            positions = [Position(**row) for row in self.rows.positions()]
-            self._follower = JournalFollower(str(self._directory), positions)
+        self._drained.pop(appended.path, None)  # it counts as drained only when all of it is
         total = Drained()
-        for unread in self._follower.poll().unread:
-            for drained in self.ingest.drain(unread, self._follower.commit):
-                if unread.segment.path == appended.path:
-                    total += drained
+        for unread in self._own.poll().unread:
+            batches = list(self.ingest.drain(unread, self._own.commit))
+            if unread.segment.path == appended.path:
+                total = sum(batches, Drained())
+                self._drained[appended.path] = unread.position.segment_id
+        self._drop_segments(keep=appended.path)
         return total
 
+    def _drop_segments(self, keep: str | None) -> None:
+        """Remove own segments that were rotated away: they are drained, and nobody else appends to them."""
+        done = {path: segment_id for path, segment_id in self._drained.items() if path != keep}
+        if not done:
+            return
+        for path in done:
+            Path(path).unlink(missing_ok=True)
+            del self._drained[path]
+        self.rows.forget_positions(list(done.values()))
+
     def _close(self) -> None:
+        self._own.close()
         self._journal.close()
-        if self._follower is not None:
-            self._follower.close()
+        self._drop_segments(keep=None)

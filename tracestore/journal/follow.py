@@ -15,8 +15,9 @@ failure of its caller the next poll offers the same bytes again.
 """
 
 import errno
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tracestore.errors import InputInvalid, StoreUnavailable
@@ -77,7 +78,8 @@ class Followed:
 class JournalFollower:
     """The reading end of a journal; one thread polls and commits.
 
-    ``positions`` are all the positions that the database holds for this journal.
+    ``positions`` are all the positions that the database holds. ``segment_ids`` gives new segments
+    their ids, which only grow; two followers of one database share it.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class JournalFollower:
         path: str,
         positions: Iterable[Position] = (),
         *,
+        segment_ids: Iterator[int] | None = None,
         max_open: int = MAX_OPEN,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -102,6 +105,7 @@ class JournalFollower:
         self._notices: list[Notice] = []
         for position in sorted(positions, key=lambda position: position.segment_id):
             self._expect(position)
+        self._segment_ids = segment_ids or itertools.count(self._last_id + 1)
 
     def poll(self) -> Poll:
         """Look at the journal once and return what there is to read, oldest first.
@@ -228,7 +232,7 @@ class JournalFollower:
                 self._drop(other)  # the file came back as a copy, with all that was read of it
         position = self._lost.take(segment)
         if position is None:
-            self._last_id += 1
+            self._last_id = next(self._segment_ids)
             position = segment.start(self._last_id)
             say = notices.replaced if file.path in self._vacated else notices.new_segment
             self._notices.append(say(file.path, self._last_id))
