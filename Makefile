@@ -1,0 +1,41 @@
+# Two commands: `make demo` and `make test`. Both set up what they need in .venv.
+
+PYTHON ?= python3
+DUCKDB_OLDEST = duckdb==1.5.5
+
+.PHONY: demo test test-oldest lint soak clean
+
+demo: .venv/.ready
+	.venv/bin/tracestore demo
+
+test: lint test-oldest
+	.venv/bin/python -m pytest
+
+lint: .venv/.ready-test
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+# The suite runs on both ends of the range of DuckDB that pyproject.toml allows.
+test-oldest: .venv-oldest/.ready
+	.venv-oldest/bin/python -m pytest -q -m "not slow"
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv || { .ci/system-packages python3-venv && $(PYTHON) -m venv --clear .venv; }
+
+.venv/.ready: .venv/bin/python pyproject.toml
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e .
+	touch $@
+
+.venv/.ready-test: .venv/bin/python pyproject.toml
+	.ci/system-packages rsync
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	touch $@ .venv/.ready
+
+.venv-oldest/.ready: .venv/.ready-test
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check -e '.[test]' '$(DUCKDB_OLDEST)'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis
