@@ -12,8 +12,9 @@ from tracestore.journal import JournalFollower, Notice, NoticeKind, OversizedLin
 class SmallCollector:
     """Reads a journal into a list; its positions survive `restart`, nothing else does."""
 
-    def __init__(self, path: Path, max_open: int = 64) -> None:
+    def __init__(self, path: Path, max_open: int = 64, sync: bool = True) -> None:
         self.path = path
+        self.sync = sync
         self.max_open = max_open
         self.stored: dict[int, Position] = {}
         self.lines: list[bytes] = []
@@ -32,7 +33,8 @@ class SmallCollector:
             chunk = unread.segment.read_chunk(unread.position.offset, max_lines=max_lines)
             if chunk.next_offset == chunk.offset:
                 continue
-            unread.segment.sync()
+            if self.sync:
+                unread.segment.sync()
             position = unread.segment.advance(unread.position, chunk)
             for line in chunk.lines:
                 assert not isinstance(line, OversizedLine)
@@ -59,6 +61,12 @@ class SmallCollector:
         kinds = [notice.kind for notice in self.notices]
         self.notices.clear()
         return kinds
+
+
+@pytest.fixture(scope="session")
+def small_collector() -> type[SmallCollector]:
+    """The class itself, for a state machine that makes its own."""
+    return SmallCollector
 
 
 @pytest.fixture

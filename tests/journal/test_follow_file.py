@@ -25,7 +25,7 @@ class SeedLikeWriter:
     def emit(self, line: bytes) -> None:
         if self.path.exists() and self.path.stat().st_size >= self.limit_bytes:
             os.replace(self.path, f"{self.path}.1")
-        with open(self.path, "ab") as file:
+        with self.path.open("ab") as file:
             file.write(line + b"\n")
 
 
@@ -155,7 +155,7 @@ def test_copytruncate_reads_every_line_once(journal, collect, append):
 
 
 def test_copytruncate_with_a_writer_that_keeps_its_place_skips_the_hole(journal, collect):
-    with open(journal, "wb", buffering=0) as writer:
+    with journal.open("wb", buffering=0) as writer:
         writer.write(b"one\n")
         collector = collect(journal)
         collector.drain()
@@ -283,7 +283,7 @@ def test_a_torn_line_waits_for_its_newline(journal, collect):
     collector = collect(journal)
     assert collector.drain() == [b"one"]
     assert collector.drain() == []
-    with open(journal, "ab") as file:
+    with journal.open("ab") as file:
         file.write(b"o\n")
     assert collector.drain() == [b"two"]
 
@@ -298,7 +298,7 @@ def test_a_torn_line_of_a_quiet_file_is_offered_no_more(journal):
     assert len(again) == 1
     assert again[0].segment.read_chunk(again[0].position.offset).torn_bytes == 2
     assert follower.poll().unread == []
-    with open(journal, "ab") as file:
+    with journal.open("ab") as file:
         file.write(b"o\n")
     assert len(follower.poll().unread) == 1
     follower.close()

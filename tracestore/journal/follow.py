@@ -25,11 +25,12 @@ from tracestore.journal import notices
 from tracestore.journal.matching import LostPositions
 from tracestore.journal.notices import Notice
 from tracestore.journal.position import Position, path_text
-from tracestore.journal.scan import Found, scan
+from tracestore.journal.scan import Found, scan, state_of
 from tracestore.journal.segment import Segment
 
 MAX_OPEN = 64  # far below the usual limit of 1,024 open files of a process
 SETTLE_NS = 2_000_000_000  # coarser than any file system's clock: an older file has not changed unseen
+RESCAN_NS = 250_000_000  # while more is known to be unread than can be offered, scan no oftener than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ class JournalFollower:
         self._unreadable: set[str] = set()
         self._vacated: set[str] = set()
         self._notices: list[Notice] = []
+        self._left_out = False
+        self._scanned_ns = 0
         for position in sorted(positions, key=lambda position: position.segment_id):
             self._expect(position)
         self._segment_ids = segment_ids or itertools.count(self._last_id + 1)
@@ -114,17 +117,10 @@ class JournalFollower:
         StoreUnavailable when the journal is there and cannot be read.
         """
         self._notices = []
-        self._vacated = set()
-        found = scan(self._path)
-        if found is None and not self._waiting:
-            self._notices.append(notices.waiting(self._path))
-        self._waiting = found is None
-        files = found or []
-        unknown = [file for file in files if not self._recognise(file)]
-        for identity in self._by_inode.keys() - {file.identity for file in files}:
-            self._miss(self._by_inode[identity])
-        for file in sorted(unknown, key=lambda file: file.age_order):
-            self._adopt(file)
+        now_ns = self._now_ns()
+        if not (self._left_out and 0 <= now_ns - self._scanned_ns < RESCAN_NS):
+            self._scanned_ns = now_ns
+            self._look()
         return Poll(self._offer(), self._notices)
 
     def commit(self, position: Position) -> None:
@@ -141,6 +137,20 @@ class JournalFollower:
         """Let every open file go; may be called twice."""
         for followed in list(self._open_segments.values()):
             self._close(followed)
+
+    def _look(self) -> None:
+        """Scan the journal and account for every file and every segment."""
+        self._vacated.clear()
+        found = scan(self._path)
+        if found is None and not self._waiting:
+            self._notices.append(notices.waiting(self._path))
+        self._waiting = found is None
+        files = found or []
+        unknown = [file for file in files if not self._recognise(file)]
+        for identity in self._by_inode.keys() - {file.identity for file in files}:
+            self._miss(self._by_inode[identity])
+        for file in sorted(unknown, key=lambda file: file.age_order):
+            self._adopt(file)
 
     def _expect(self, position: Position) -> None:
         """Take a stored position for the segment with its inode, until its file was looked at."""
@@ -169,14 +179,18 @@ class JournalFollower:
                 return False
             self._hold(followed, segment)
             self._settle(followed, file)
-        if path_text(file.path) != path_text(followed.path):
-            self._notices.append(notices.rotated(followed.path, file.path, followed.position))
-            followed.path = file.path
-            if followed.segment:
-                followed.segment.path = file.path
+        if file.path != followed.path:
+            self._rename(followed, file)
         followed.seen, followed.named, followed.idle_polls = file, True, 0
         self._keep_within_budget(followed)
         return True
+
+    def _rename(self, followed: Followed, file: Found) -> None:
+        if path_text(file.path) != path_text(followed.path):
+            self._notices.append(notices.rotated(followed.path, file.path, followed.position))
+        followed.path = file.path
+        if followed.segment:
+            followed.segment.path = file.path
 
     def _report_cut(self, followed: Followed, segment: Segment, file: Found) -> None:
         """Say what happened to a file that no longer holds what was read from it."""
@@ -203,9 +217,7 @@ class JournalFollower:
             self._drop(followed)
             return
         status = segment.stat()
-        file = followed.seen._replace(
-            size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns
-        )
+        file = followed.seen._replace(state=state_of(status))
         if not segment.holds(followed.position):
             self._report_cut(followed, segment, file)
             self._drop(followed)
@@ -250,6 +262,7 @@ class JournalFollower:
         waiting = [followed for followed in self._by_id.values() if followed.is_waiting_to_be_read]
         waiting.sort(key=_offer_order)
         chosen = waiting[: self._max_open]
+        self._left_out = len(waiting) > len(chosen)
         chosen_ids = {followed.position.segment_id for followed in chosen}
         spare = [other for key, other in self._open_segments.items() if key not in chosen_ids]
         spare.sort(key=lambda other: other.seen.mtime_ns if other.seen else 0)

@@ -20,7 +20,7 @@ from tracestore.errors import InputInvalid
 from tracestore.journal import disk
 
 REJECTED_NAME = "rejected.ndjson"
-_MARKS = (".ndjson", ".jsonl")
+_NO_SEGMENTS = (".", REJECTED_NAME)
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4")
 
 
@@ -28,30 +28,34 @@ class Found(NamedTuple):
     """One file of the journal as a scan saw it."""
 
     path: str
-    device: int
-    inode: int
-    size_bytes: int
-    mtime_ns: int
-    ctime_ns: int
+    identity: tuple[int, int]
+    """Device and inode."""
+    state: tuple[int, int, int]
+    """Size, time of the last change and time of the last status change: differs whenever the file does."""
     rank: int
     """Place in the order of rotation, the oldest first; 0 in a directory."""
     is_one_of_many: bool
     """Whether the journal is a directory, in which one bad file must not hold up the others."""
 
     @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode."""
-        return self.device, self.inode
+    def size_bytes(self) -> int:
+        """The file's size."""
+        return self.state[0]
 
     @property
-    def state(self) -> tuple[int, int, int]:
-        """What changes whenever the file does."""
-        return self.size_bytes, self.mtime_ns, self.ctime_ns
+    def mtime_ns(self) -> int:
+        """When the file was last written to."""
+        return self.state[1]
 
     @property
     def age_order(self) -> tuple[int, int, str]:
         """Sort key: oldest first."""
         return self.rank, self.mtime_ns, self.path
+
+
+def state_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what `Found.state` holds."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def scan(path: str) -> list[Found] | None:
@@ -78,8 +82,8 @@ def scan(path: str) -> list[Found] | None:
 def is_segment_name(name: str) -> bool:
     """Whether a directory entry of this name is a segment."""
     return (
-        any(mark in name for mark in _MARKS)
-        and not name.startswith((".", REJECTED_NAME))
+        (".ndjson" in name or ".jsonl" in name)
+        and not name.startswith(_NO_SEGMENTS)
         and not name.endswith(_COMPRESSED)
     )
 
@@ -116,5 +120,4 @@ def _file_and_siblings(path: str) -> Iterator[Found]:
 
 
 def _found(path: str, status: os.stat_result, rank: int = 0, *, is_one_of_many: bool = True) -> Found:
-    state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return Found(path, status.st_dev, status.st_ino, *state, rank, is_one_of_many)
+    return Found(path, (status.st_dev, status.st_ino), state_of(status), rank, is_one_of_many)
