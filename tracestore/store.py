@@ -199,13 +199,11 @@ class TraceStore:
         from tracestore.maintenance.prune import Pruner
 
         parts = self._writing("prune")
-        pruner = Pruner(self._database, self._blobs, parts.ingest.forget_confirmed)
+        pruner = Pruner(self._database, self._blobs, parts.bodies_went)
         plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
         if dry_run:
             return plan.summary
-        summary = pruner.apply(plan, force=force, on_progress=on_progress)
-        parts.rows.note_gone(summary.bodies_evicted)
-        return summary
+        return pruner.apply(plan, force=force, on_progress=on_progress)
 
     def verify(self, data: bool = False) -> VerifyReport:
         """Check rows, ledger and blobs against one another; with ``data`` also every byte."""
@@ -230,8 +228,7 @@ class TraceStore:
         from tracestore.database.compaction import compact
 
         self._writing("compact")
-        with self._blobs.lock:
-            return compact(self._database)
+        return compact(self._database)
 
     def close(self) -> None:
         """Let the store go; may be called twice."""

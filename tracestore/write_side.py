@@ -58,6 +58,11 @@ class WriteSide:
         self._drop_segments(keep=appended.path)
         return total
 
+    def bodies_went(self, kept_in_ledger: int) -> None:
+        """Take note that bodies are removed: the drain looks at the disk, and at the ledger, again."""
+        self.ingest.forget_confirmed()
+        self.rows.note_gone(kept_in_ledger)
+
     def _drop_segments(self, keep: str | None) -> None:
         """Remove own segments that were rotated away: they are drained, and nobody else appends to them."""
         done = {path: segment_id for path, segment_id in self._drained.items() if path != keep}

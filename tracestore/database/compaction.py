@@ -5,6 +5,7 @@ The copy is also sorted by time, which is what every range scan and every row gr
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tracestore.database import schema
 from tracestore.database.connection import STORAGE_VERSION, Database, quoted, translated
@@ -51,7 +52,7 @@ def measure(database: Database) -> Space:
 def compact(database: Database) -> int:
     """Copy the file in time order and swap it; returns the bytes it became smaller.
 
-    The caller is the only writer and stays so until this returns. Readers go on, but for the swap.
+    Writers wait until it is done, readers only for the swap.
     """
     path = database.path
     if path is None:
@@ -59,6 +60,13 @@ def compact(database: Database) -> int:
     before_bytes = path.stat().st_size
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
+    with database.exclusively():
+        _copy(database, fresh)
+        database.swap(fresh)
+    return before_bytes - path.stat().st_size
+
+
+def _copy(database: Database, fresh: Path) -> None:
     with translated("compacting the database"), database.reading() as cursor:
         cursor.execute(f"ATTACH '{quoted(fresh)}' AS fresh (STORAGE_VERSION '{STORAGE_VERSION}')")
         try:
@@ -71,5 +79,3 @@ def compact(database: Database) -> int:
         finally:
             cursor.execute("USE memory")
             cursor.execute("DETACH fresh")
-    database.swap(fresh)
-    return before_bytes - path.stat().st_size

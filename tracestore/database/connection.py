@@ -40,6 +40,8 @@ def translated(what: str) -> Iterator[None]:
         yield
     except duckdb.IOException as error:
         raise StoreUnavailable(f"{what}: {_first_line(error)}; free space or mend the disk, then try again") from error
+    except duckdb.InterruptException as error:
+        raise StoreUnavailable(f"{what}: interrupted; try again") from error
     except (duckdb.FatalException, duckdb.InternalException) as error:
         raise StoreUnavailable(f"{what}: DuckDB gave up: {_first_line(error)}; open the store again") from error
     except duckdb.Error as error:
@@ -108,6 +110,12 @@ class Database:
                 with suppress(duckdb.Error):  # the error that brought us here says more
                     self._writer.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Hold every other writer off for the length of the block."""
+        with self._writing:
+            yield
 
     def checkpoint(self) -> None:
         """Move everything from the write-ahead log into the file."""

@@ -13,7 +13,8 @@ A policy deletes only where it was given: opening or reading a store never prune
 """
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from blobs import BlobStore, Digest, SweepPlan
@@ -55,11 +56,12 @@ class PrunePlan:
 class Pruner:
     """Prunes one store; the caller is its only writer, readers and the collector's thread may run."""
 
-    def __init__(self, database: Database, blobs: BlobStore, forget_confirmed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, bodies_went: Callable[[int], None]) -> None:
+        """``bodies_went`` is told, under the lock, that bodies are about to go, and how many stay in the ledger."""
         self._database = database
         self._blobs = blobs
         self._retention = Retention(database)
-        self._forget_confirmed = forget_confirmed
+        self._bodies_went = bodies_went
 
     def plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
         """Work out what should go; changes nothing."""
@@ -84,10 +86,11 @@ class Pruner:
         def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
             named_again = self._retention.named_since(chunk, plan.newest_seq)
             gone = [digest for digest in chunk if digest not in named_again]
-            self._retention.mark_evicted([digest for digest in gone if digest in plan.evicted])
-            self._retention.forget_bodies([digest for digest in gone if digest not in plan.evicted])
-            evicted.update(plan.evicted.intersection(gone))
-            self._forget_confirmed()
+            evicted_now = plan.evicted.intersection(gone)
+            self._bodies_went(len(evicted_now))
+            self._retention.mark_evicted(list(evicted_now))
+            self._retention.forget_bodies([digest for digest in gone if digest not in evicted_now])
+            evicted.update(evicted_now)
             return gone
 
         with blob_errors_translated():
@@ -111,9 +114,10 @@ class Pruner:
         if policy.max_total_body_bytes is None:
             return ()
         total_bytes = sum(disk_bytes(size) * count for size, count in self._retention.stored_sizes(survivors))
-        return plan_evictions(self._uses(survivors), total_bytes, policy.max_total_body_bytes)
+        with closing(self._uses(survivors)) as uses:  # it is read only as far as bodies have to go
+            return plan_evictions(uses, total_bytes, policy.max_total_body_bytes)
 
-    def _uses(self, survivors: Survivors) -> Iterator[BodyUse]:
+    def _uses(self, survivors: Survivors) -> Generator[BodyUse, None, None]:
         for digest, stored_bytes, newest_use_ns in self._retention.body_uses(survivors):
             yield BodyUse(digest, disk_bytes(stored_bytes), newest_use_ns)
 
@@ -134,5 +138,4 @@ class Pruner:
         self._database.checkpoint()
         if not compaction.measure(self._database).is_worth_compacting:
             return 0
-        with self._blobs.lock:  # writers wait until the copy has taken the file's place
-            return max(0, compaction.compact(self._database))
+        return max(0, compaction.compact(self._database))
