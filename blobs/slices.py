@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
 
-WORKERS = max(1, min(8, os.cpu_count() or 1))
+CORES = max(1, min(8, os.cpu_count() or 1))
 SLICE_ITEMS = 64
 
 T = TypeVar("T")
@@ -19,12 +19,16 @@ R = TypeVar("R")
 
 
 def in_slices(
-    work: Callable[[Sequence[T]], Sequence[R]], items: Iterable[T], slice_items: int = SLICE_ITEMS
+    work: Callable[[Sequence[T]], Sequence[R]],
+    items: Iterable[T],
+    slice_items: int = SLICE_ITEMS,
+    workers: int = CORES,
 ) -> Iterator[R]:
     """Yield what `work` returns for each slice of the items, in their order.
 
     A few slices are worked on ahead of the consumer, never all of them: memory stays bounded.
-    Up to one slice of items is done in the calling thread.
+    Up to one slice of items is done in the calling thread. A consumer with much to do itself asks for
+    fewer workers than cores.
     """
     source = iter(items)
     first = list(islice(source, slice_items))
@@ -32,12 +36,12 @@ def in_slices(
     if not second:
         yield from work(first)
         return
-    with ThreadPoolExecutor(WORKERS, "blobs") as pool:
+    with ThreadPoolExecutor(workers, "blobs") as pool:
         ahead: deque[Future[Sequence[R]]] = deque()
         try:
             for part in chain((first, second), iter(lambda: list(islice(source, slice_items)), [])):
                 ahead.append(pool.submit(work, part))
-                if len(ahead) > WORKERS + 1:
+                if len(ahead) > workers + 1:
                     yield from ahead.popleft().result()
             while ahead:
                 yield from ahead.popleft().result()

@@ -1,16 +1,8 @@
-"""A directory of files: staged, made durable, renamed into place.
+"""A directory of files: the backend for everyday use.
 
-How a batch is written, and what a power cut after each step leaves:
-
-    1 write `stage/<batch>/<hex>`, exclusively, read-only   torn files, in stage/ only
-    2 few files: fsync each; many: one syncfs                whole files, in stage/ only
-    3 rename into `objects/ab/`                              some whole blobs without a reference
-    4 few directories: fsync each; many: one syncfs          all of them
-
-A rename over an existing file is always safe, for what replaces it is durable by then. That also
-heals: a file that some other hand cut short is replaced when its body is put again.
-
-Symbolic links inside the store are never followed, in reading as in writing.
+Reading, looking, listing and deleting go by open directories and names relative to them, so that
+symbolic links inside the store are never followed. `batch` is the write protocol, `tree` the
+walks; this module owns the open directories, the locking and the translation of OSError.
 """
 
 import errno
@@ -19,25 +11,16 @@ import secrets
 import stat as st
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain, groupby, islice
+from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 
 from blobs import durable, layout
-from blobs.backends import tree
+from blobs.backends import batch, tree
 from blobs.backends.base import BlobStat, Deleted, Oddity, Staged, Usage
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable, FormatUnknown
-from blobs.slices import SLICE_ITEMS, WORKERS, in_slices
-
-FEW_FILES = 4
-"""Up to here an fsync per file is cheaper than a syncfs, which also writes what others left dirty."""
-
-FEW_SHARDS = 32
-"""Up to here an fsync per directory (0.1 ms each after the first) is cheaper than another syncfs (5 ms)."""
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a planted pipe must not block
-_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+from blobs.slices import CORES, SLICE_ITEMS, in_slices
 
 
 class LocalBackend:
@@ -74,7 +57,7 @@ class LocalBackend:
             try:
                 batch_fd = self._open_batch(token)
                 try:
-                    return Staged(token, _write_batch(batch_fd, items))
+                    return Staged(token, batch.write(batch_fd, items))
                 finally:
                     os.close(batch_fd)
             except BaseException:
@@ -87,11 +70,16 @@ class LocalBackend:
             missing = next((digest for digest in known if self.stat(digest) is None), None)
             if missing is not None:
                 raise BlobNotFound(missing, self.where())
-            # Should a sync below fail, syncing once more would claim success without having it. Until these
-            # blobs are written anew they count as absent, so that nobody relies on the files that are there.
-            self._doubtful.update(staged.stored_bytes)
-            with ExitStack() as open_fds:
-                self._publish(staged, known, open_fds)
+            batch_fd = durable.open_directory(f"{layout.STAGE}/{staged.token}", self._root)
+            try:
+                batch.publish(self._objects, batch_fd, staged.stored_bytes.keys(), known)
+            except BaseException:
+                # A sync may have failed behind a rename; syncing once more would claim a success it does not
+                # have. Until these blobs are written anew they count as absent, so that nobody relies on them.
+                self._doubtful.update(staged.stored_bytes)
+                raise
+            finally:
+                os.close(batch_fd)
             self._doubtful.difference_update(staged.stored_bytes)
         self.discard(staged)
 
@@ -136,11 +124,11 @@ class LocalBackend:
         return tree.stat_of(digest, found)
 
     def delete(self, digests: Sequence[Digest]) -> Deleted:
-        """Unlink files; on two cores one thread for each half, 1.3 times as fast as one thread."""
+        """Unlink files; a thread for each core, 1.3 times as fast as one on two cores."""
         ordered = sorted(digests)
         with self._mutex, self._translated("deleting blobs"):
-            half = max(SLICE_ITEMS, -(-len(ordered) // WORKERS))
-            parts: tuple[Deleted, ...] = tuple(in_slices(self._delete, ordered, half))
+            share = max(SLICE_ITEMS, -(-len(ordered) // CORES))
+            parts: tuple[Deleted, ...] = tuple(in_slices(self._delete, ordered, share))
         return Deleted(sum(part.blobs for part in parts), sum(part.bytes_reclaimed for part in parts))
 
     def list(self) -> Iterator[BlobStat]:
@@ -162,39 +150,19 @@ class LocalBackend:
 
     def quarantine(self, digest: Digest) -> str:
         """Rename a blob into quarantine/; what was set aside before is kept."""
-        name = layout.blob_name(digest)
-        with self._mutex, self._translated(f"quarantining blob {digest}"), ExitStack() as open_fds:
-            if not self._is_shard(name[:2]):
-                raise BlobNotFound(digest, self.where())
+        with self._mutex, self._translated(f"quarantining blob {digest}"):
             durable.make_directory(self._root, layout.QUARANTINE)
-            aside = durable.open_directory(layout.QUARANTINE, self._root)
-            open_fds.callback(os.close, aside)
-            shard = durable.open_directory(name[:2], self._objects)
-            open_fds.callback(os.close, shard)
-            taken = set(os.listdir(aside))
-            free = next(n for n in chain([name], (f"{name}.{i}" for i in range(1, len(taken) + 2))) if n not in taken)
             try:
-                os.rename(name, free, src_dir_fd=shard, dst_dir_fd=aside)
+                name = tree.set_aside(self._root, self._objects, digest)
             except FileNotFoundError:
                 raise BlobNotFound(digest, self.where()) from None
-            durable.sync_directory(aside)
-            durable.sync_directory(shard)
-        return str(self._path / layout.QUARANTINE / free)
+        return str(self._path / layout.QUARANTINE / name)
 
     def clear_leftovers(self) -> Deleted:
         """Remove every batch in stage/ that this backend is not writing."""
-        blobs = reclaimed = 0
         with self._translated("clearing stage/"):
-            stage_fd = self._open_stage()
-            try:
-                for name in os.listdir(stage_fd):
-                    if name not in self._living:
-                        gone = tree.clear_batch(stage_fd, name)
-                        blobs += gone.blobs
-                        reclaimed += gone.bytes_reclaimed
-            finally:
-                os.close(stage_fd)
-        return Deleted(blobs, reclaimed)
+            gone = tree.clear_stage(self._root, frozenset(self._living))
+        return Deleted(sum(part.blobs for part in gone), sum(part.bytes_reclaimed for part in gone))
 
     def oddities(self) -> Iterator[Oddity]:
         """Yield what does not fit the drawing in `layout`."""
@@ -225,53 +193,6 @@ class LocalBackend:
         finally:
             os.close(stage_fd)
 
-    def _publish(self, staged: Staged, known: Collection[Digest], open_fds: ExitStack) -> None:
-        batch_fd = durable.open_directory(f"{layout.STAGE}/{staged.token}", self._root)
-        open_fds.callback(os.close, batch_fd)
-        touched = {digest.hex()[:2] for digest in chain(staged.stored_bytes, known)}
-        one_sync = durable.can_sync_filesystem() and (len(touched) > FEW_SHARDS or len(known) > FEW_FILES)
-        made_shard = False
-        shard_fds = []
-        for shard, digests in groupby(sorted({*staged.stored_bytes, *known}), layout.shard_of):
-            shard_fd, made = self._open_shard(shard)
-            made_shard |= made
-            try:
-                _rename_batch(batch_fd, shard_fd, (d for d in digests if d in staged.stored_bytes))
-            finally:
-                if one_sync:
-                    os.close(shard_fd)
-                else:
-                    open_fds.callback(os.close, shard_fd)
-            shard_fds.append(shard_fd)
-        if one_sync:
-            durable.sync_filesystem(self._objects)
-            return
-        self._sync_known(known)
-        for shard_fd in shard_fds:
-            durable.sync_directory(shard_fd)
-        if made_shard:
-            durable.sync_directory(self._objects)
-
-    def _sync_known(self, known: Collection[Digest]) -> None:
-        for digest in known:
-            fd = self._open_blob(digest)
-            try:
-                durable.sync_file(fd)
-            finally:
-                os.close(fd)
-
-    def _open_shard(self, shard: str) -> tuple[int, bool]:
-        """Open a shard, made if need be; the caller makes its name durable."""
-        made = False
-        try:
-            fd = durable.open_directory(shard, self._objects)
-        except FileNotFoundError:
-            os.mkdir(shard, 0o700, dir_fd=self._objects)
-            made = True
-            fd = durable.open_directory(shard, self._objects)
-        self._shards.add(shard)
-        return fd, made
-
     def _is_shard(self, shard: str) -> bool:
         with suppress(FileNotFoundError):
             found = os.stat(shard, dir_fd=self._objects, follow_symlinks=False)
@@ -284,7 +205,7 @@ class LocalBackend:
         name = digest.hex()
         try:
             if name[:2] in self._shards or self._is_shard(name[:2]):
-                return os.open(f"{name[:2]}/{name}{layout.SUFFIX}", _READ, dir_fd=self._objects)
+                return os.open(f"{name[:2]}/{name}{layout.SUFFIX}", batch.READ, dir_fd=self._objects)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -303,11 +224,7 @@ class LocalBackend:
         # What cannot be removed now is a leftover once the batch is no longer living: the sweep takes it.
         self._living.discard(token)
         with suppress(OSError):
-            stage_fd = durable.open_directory(layout.STAGE, self._root)
-            try:
-                tree.clear_batch(stage_fd, token)
-            finally:
-                os.close(stage_fd)
+            tree.clear_batch(self._root, token)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -351,36 +268,11 @@ def _make_root(path: Path) -> None:
 
 
 def _read_format(root: int) -> bytes:
-    fd = os.open(layout.FORMAT, _READ, dir_fd=root)
+    fd = os.open(layout.FORMAT, batch.READ, dir_fd=root)
     try:
         return os.read(fd, 4096)
     finally:
         os.close(fd)
-
-
-def _write_batch(batch_fd: int, items: Iterable[tuple[Digest, bytes]]) -> dict[Digest, int]:
-    source = iter(items)
-    head = list(islice(source, FEW_FILES + 1))
-    each = len(head) <= FEW_FILES or not durable.can_sync_filesystem()
-    sizes = {}
-    for digest, stored in chain(head, source):
-        fd = os.open(digest.hex(), _WRITE_NEW, 0o444, dir_fd=batch_fd)
-        try:
-            durable.write_all(fd, stored)
-            if each:
-                durable.sync_file(fd)
-        finally:
-            os.close(fd)
-        sizes[digest] = len(stored)
-    if not each:
-        durable.sync_filesystem(batch_fd)
-    return sizes
-
-
-def _rename_batch(batch_fd: int, shard_fd: int, digests: Iterable[Digest]) -> None:
-    for digest in digests:
-        name = digest.hex()
-        os.rename(name, name + layout.SUFFIX, src_dir_fd=batch_fd, dst_dir_fd=shard_fd)
 
 
 def _read_all(fd: int, size_bytes: int) -> bytes:

@@ -8,13 +8,15 @@ import errno
 import os
 import stat as st
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import chain, count
 
 from blobs import durable, layout
 from blobs.backends.base import BlobStat, Deleted, Oddity
 from blobs.digest import Digest
 
 BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block
+_NOT_A_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY and O_NOFOLLOW answer to a file and to a link
 
 
 def stat_of(digest: Digest, found: os.stat_result) -> BlobStat | None:
@@ -33,28 +35,25 @@ def list_blobs(objects_fd: int) -> Iterator[BlobStat]:
 
 def delete_blobs(objects_fd: int, shard: str, digests: Iterable[Digest]) -> Deleted:
     """Unlink blobs of one shard, and the shard when that empties it."""
+    blobs = reclaimed = 0
     try:
-        shard_fd = durable.open_directory(shard, objects_fd)
+        with _opened(shard, objects_fd) as shard_fd:
+            for digest in digests:
+                name = layout.blob_name(digest)
+                try:
+                    found = os.stat(name, dir_fd=shard_fd, follow_symlinks=False)
+                    if not st.S_ISREG(found.st_mode):
+                        continue
+                    os.unlink(name, dir_fd=shard_fd)
+                except FileNotFoundError:
+                    continue
+                blobs += 1
+                reclaimed += found.st_blocks * BLOCK_BYTES
     except FileNotFoundError:
         return Deleted()
-    count = reclaimed = 0
-    try:
-        for digest in digests:
-            name = layout.blob_name(digest)
-            try:
-                found = os.stat(name, dir_fd=shard_fd, follow_symlinks=False)
-                if not st.S_ISREG(found.st_mode):
-                    continue
-                os.unlink(name, dir_fd=shard_fd)
-            except FileNotFoundError:
-                continue
-            count += 1
-            reclaimed += found.st_blocks * BLOCK_BYTES
-    finally:
-        os.close(shard_fd)
-    if count:
+    if blobs:
         remove_if_empty(shard, objects_fd)
-    return Deleted(count, reclaimed)
+    return Deleted(blobs, reclaimed)
 
 
 def remove_if_empty(name: str, parent_fd: int) -> None:
@@ -66,27 +65,46 @@ def remove_if_empty(name: str, parent_fd: int) -> None:
             raise
 
 
-def clear_batch(stage_fd: int, name: str) -> Deleted:
-    """Remove one entry of stage/ with the files in it; deeper directories stay."""
-    count = reclaimed = 0
+def set_aside(root_fd: int, objects_fd: int, digest: Digest) -> str:
+    """Move a blob into quarantine/ under a name that is free there; return the name."""
+    name = layout.blob_name(digest)
+    with _opened(layout.shard_of(digest), objects_fd) as shard_fd, _opened(layout.QUARANTINE, root_fd) as aside_fd:
+        taken = set(os.listdir(aside_fd))
+        free = next(n for n in chain([name], (f"{name}.{i}" for i in count(1))) if n not in taken)
+        os.rename(name, free, src_dir_fd=shard_fd, dst_dir_fd=aside_fd)
+        durable.sync_directory(aside_fd)
+        durable.sync_directory(shard_fd)
+    return free
+
+
+def clear_stage(root_fd: int, living: Collection[str]) -> list[Deleted]:
+    """Remove every batch in stage/ but the living ones."""
     try:
-        batch_fd = durable.open_directory(name, stage_fd)
+        with _opened(layout.STAGE, root_fd) as stage_fd:
+            names = os.listdir(stage_fd)
     except FileNotFoundError:
-        return Deleted()
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        return _unlink_counted(stage_fd, name)
-    try:
-        for entry in os.listdir(batch_fd):
-            with suppress(IsADirectoryError):
-                gone = _unlink_counted(batch_fd, entry)
-                count += gone.blobs
-                reclaimed += gone.bytes_reclaimed
-    finally:
-        os.close(batch_fd)
-    remove_if_empty(name, stage_fd)
-    return Deleted(count, reclaimed)
+        return []
+    return [clear_batch(root_fd, name) for name in names if name not in living]
+
+
+def clear_batch(root_fd: int, name: str) -> Deleted:
+    """Remove one entry of stage/ with the files in it; a directory deeper down stays, with its parent."""
+    blobs = reclaimed = 0
+    with _opened(layout.STAGE, root_fd) as stage_fd:
+        try:
+            with _opened(name, stage_fd) as batch_fd:
+                for entry in os.listdir(batch_fd):
+                    gone = _unlink_counted(batch_fd, entry)
+                    blobs += gone.blobs
+                    reclaimed += gone.bytes_reclaimed
+        except FileNotFoundError:
+            return Deleted()
+        except OSError as error:
+            if error.errno not in _NOT_A_DIRECTORY:
+                raise
+            return _unlink_counted(stage_fd, name)
+        remove_if_empty(name, stage_fd)
+    return Deleted(blobs, reclaimed)
 
 
 def oddities(root_fd: int, objects_fd: int, living: Collection[str]) -> Iterator[Oddity]:
@@ -107,19 +125,15 @@ def _shards(objects_fd: int) -> list[str]:
 
 def _list_shard(objects_fd: int, shard: str) -> list[BlobStat]:
     blobs = []
-    shard_fd = durable.open_directory(shard, objects_fd)
-    try:
-        with os.scandir(shard_fd) as entries:
-            for entry in entries:
-                digest = layout.parse_blob_name(entry.name)
-                if digest is None or not entry.name.startswith(shard):
-                    continue
-                with suppress(FileNotFoundError):
-                    blob = stat_of(digest, entry.stat(follow_symlinks=False))
-                    if blob is not None:
-                        blobs.append(blob)
-    finally:
-        os.close(shard_fd)
+    with _opened(shard, objects_fd) as shard_fd, os.scandir(shard_fd) as entries:
+        for entry in entries:
+            digest = layout.parse_blob_name(entry.name)
+            if digest is None or not entry.name.startswith(shard):
+                continue
+            with suppress(FileNotFoundError):
+                blob = stat_of(digest, entry.stat(follow_symlinks=False))
+                if blob is not None:
+                    blobs.append(blob)
     blobs.sort(key=lambda blob: blob.digest)
     return blobs
 
@@ -139,17 +153,14 @@ def _odd_objects(objects_fd: int) -> Iterator[Oddity]:
 
 
 def _odd_in_shard(objects_fd: int, shard: str, path: str) -> list[Oddity]:
-    shard_fd = durable.open_directory(shard, objects_fd)
     found = []
-    try:
+    with _opened(shard, objects_fd) as shard_fd:
         for name in sorted(os.listdir(shard_fd)):
             with suppress(FileNotFoundError):
                 mode = os.stat(name, dir_fd=shard_fd, follow_symlinks=False).st_mode
                 oddity = _odd_file(shard, name, mode, f"{path}/{name}")
                 if oddity is not None:
                     found.append(oddity)
-    finally:
-        os.close(shard_fd)
     return found
 
 
@@ -168,15 +179,12 @@ def _odd_file(shard: str, name: str, mode: int, path: str) -> Oddity | None:
 
 def _leftovers(root_fd: int, living: Collection[str]) -> Iterator[Oddity]:
     try:
-        stage_fd = durable.open_directory(layout.STAGE, root_fd)
+        with _opened(layout.STAGE, root_fd) as stage_fd:
+            names = sorted(set(os.listdir(stage_fd)) - set(living))
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return  # no stage, or a symbolic link that is reported as one
+        if error.errno in (errno.ENOENT, *_NOT_A_DIRECTORY):
+            return  # nothing staged yet, or a link that is reported as one
         raise
-    try:
-        names = sorted(set(os.listdir(stage_fd)) - set(living))
-    finally:
-        os.close(stage_fd)
     for name in names:
         yield Oddity("leftover", f"{layout.STAGE}/{name}", "left by a crash; the next sweep removes it")
 
@@ -190,6 +198,16 @@ def _is_symlink(parent_fd: int, name: str) -> bool:
 def _unlink_counted(parent_fd: int, name: str) -> Deleted:
     with suppress(FileNotFoundError):
         found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-        os.unlink(name, dir_fd=parent_fd)
-        return Deleted(1, found.st_blocks * BLOCK_BYTES)
+        if not st.S_ISDIR(found.st_mode):
+            os.unlink(name, dir_fd=parent_fd)
+            return Deleted(1, found.st_blocks * BLOCK_BYTES)
     return Deleted()
+
+
+@contextmanager
+def _opened(name: str, parent_fd: int) -> Iterator[int]:
+    fd = durable.open_directory(name, parent_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

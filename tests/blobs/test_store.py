@@ -103,15 +103,6 @@ def test_a_staged_batch_may_be_discarded(store):
     assert list(store.verify()) == []
 
 
-@pytest.mark.parametrize("count", [1, 200])
-def test_a_body_under_the_digest_of_another_is_not_staged(store, count):
-    bodies = {Digest.of(b"%d" % n): b"%d" % n for n in range(count)}
-    bodies[Digest.of(b"promised")] = b"delivered"
-    with pytest.raises(BlobCorrupt, match=str(Digest.of(b"promised"))):
-        store.stage(bodies)
-    assert list(store) == []
-
-
 def test_a_codec_that_writes_nonsense_is_noticed_before_anyone_relies_on_it(store, monkeypatch):
     """restic once stored what a faulty encoder made of good data."""
     honest = codec.encode
