@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tracestore.journal import LINE_LIMIT_BYTES, Line, OversizedLine, Segment
-from tracestore.journal.chunk import BLOCK_BYTES
+from tracestore.journal.chunk import BLOCK_BYTES, ChunkReader
 
 
 @pytest.fixture
@@ -150,3 +150,15 @@ def test_a_closed_segment_is_an_error_and_not_another_file(segment_of, tmp_path)
     with (tmp_path / "another").open("wb"), pytest.raises(OSError, match="cannot"):
         segment.read_chunk(0)
     assert os.path.exists(segment.path)
+
+
+def test_a_long_line_that_changes_between_two_reads_is_left_for_the_next_poll():
+    contents = [b"x" * 5_000 + b"\n", b"y" * 40 + b"\n" + b"z" * 4_960]
+    reads = []
+
+    def read_at(length, offset):
+        reads.append(offset)
+        return contents[len(reads) > 2][offset : offset + length]
+
+    chunk = ChunkReader(read_at, 5_001, 0, max_bytes=100, max_lines=10).read()
+    assert (chunk.lines, chunk.next_offset) == ([], 0)

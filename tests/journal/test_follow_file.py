@@ -1,5 +1,6 @@
 """Following one file: how it grows, rotates, shrinks, goes away and comes back."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracestore.errors import InputInvalid, StoreUnavailable
-from tracestore.journal import JournalFollower, NoticeKind, SegmentChanged
+from tracestore.journal import JournalFollower, NoticeKind, Position, SegmentChanged
 
 
 @pytest.fixture
@@ -184,14 +185,9 @@ def test_a_replaced_file_of_the_same_inode_is_not_mistaken_for_the_old_one(journ
     append(journal, *numbered(0, 10))
     collector = collect(journal, max_open=1)
     collector.drain()
-    position = collector.stored[1]
     append(journal.with_name("other"), *numbered(50, 70))
     os.replace(journal.with_name("other"), journal)
-    status = journal.stat()
-    collector.stored[1] = type(position)(
-        **{name: getattr(position, name) for name in position.__slots__}
-        | {"device": status.st_dev, "inode": status.st_ino}
-    )
+    collector.stored[1] = dataclasses.replace(collector.stored[1], inode=journal.stat().st_ino)
     if restart:
         collector.restart()
     assert collector.drain() == numbered(50, 70)
@@ -265,7 +261,8 @@ def test_a_journal_that_is_not_there_is_said_once(tmp_path, collect, append):
     assert collector.drain() == [b"one"]
 
 
-def test_the_path_may_be_a_symbolic_link(tmp_path, journal, collect, append):
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_path_may_be_a_symbolic_link(tmp_path, journal, collect, append, restart):
     (tmp_path / "real").mkdir()
     append(tmp_path / "real" / "x.log", b"one")
     journal.symlink_to(tmp_path / "real" / "x.log")
@@ -274,6 +271,8 @@ def test_the_path_may_be_a_symbolic_link(tmp_path, journal, collect, append):
     os.rename(tmp_path / "real" / "x.log", tmp_path / "real" / "x.log.1")
     append(tmp_path / "real" / "x.log.1", b"two")
     append(tmp_path / "real" / "x.log", b"three")
+    if restart:
+        collector.restart()
     assert collector.drain() == [b"two", b"three"]
 
 
@@ -333,16 +332,139 @@ def test_a_file_that_changes_during_a_read_commits_nothing(journal, append):
     follower.close()
 
 
-def test_a_first_chunk_that_changes_during_the_read_commits_nothing(journal, append):
-    append(journal, *numbered(0, 10))
+@pytest.mark.parametrize("changed", [slice(0, 10), slice(90, 100)], ids=["first lines", "last lines"])
+def test_a_first_chunk_that_changes_during_the_read_commits_nothing(journal, append, changed):
+    lines = numbered(100, 200)
+    append(journal, *lines)
     follower = JournalFollower(str(journal))
     unread = follower.poll().unread[0]
     chunk = unread.segment.read_chunk(0)
     os.truncate(journal, 0)
-    append(journal, *numbered(700, 730))
+    lines[changed] = numbered(700, 710)
+    append(journal, *lines)
     with pytest.raises(SegmentChanged):
         unread.segment.advance(unread.position, chunk)
     follower.close()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_that_differs_at_its_beginning_only_is_another_file(journal, collect, append, restart):
+    append(journal, *numbered(100, 300))
+    collector = collect(journal)
+    collector.drain()
+    rewritten = numbered(700, 750) + numbered(150, 300)
+    os.truncate(journal, 0)
+    append(journal, *rewritten)
+    if restart:
+        collector.restart()
+    assert collector.drain() == rewritten
+
+
+def test_a_torn_line_rewritten_at_the_same_length_is_offered_again(journal):
+    """A writer took its half line back and wrote another of as many bytes."""
+    journal.write_bytes(b"one\ntwo!")
+    os.utime(journal, ns=(0, 1))
+    follower = JournalFollower(str(journal))
+    unread = follower.poll().unread[0]
+    follower.commit(unread.segment.advance(unread.position, unread.segment.read_chunk(0)))
+    unread = follower.poll().unread[0]
+    unread.segment.read_chunk(unread.position.offset)
+    journal.write_bytes(b"one\nnew\n")
+    os.utime(journal, ns=(0, 2))
+    unread = follower.poll().unread[0]
+    assert [line.data for line in unread.segment.read_chunk(unread.position.offset).lines] == [b"new"]
+    follower.close()
+
+
+def test_a_file_out_of_sight_that_is_rewritten_is_let_go(journal, tmp_path, collect, append):
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.poll_once(max_lines=4)
+    os.rename(journal, tmp_path / "elsewhere")
+    collector.follower.poll()
+    os.truncate(tmp_path / "elsewhere", 0)
+    append(tmp_path / "elsewhere", *numbered(500, 550))
+    assert collector.drain() == []
+    assert collector.told()[-1] == NoticeKind.REWRITTEN
+
+
+def test_a_copy_of_what_was_read_does_not_end_the_reading_of_the_original(journal, tmp_path, collect, append):
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.poll_once(max_lines=4)
+    head = journal.read_bytes()[: collector.stored[1].offset]
+    os.rename(journal, tmp_path / "elsewhere")
+    journal.write_bytes(head)
+    assert set(collector.drain()) >= set(numbered(4, 10))
+
+
+def test_a_commit_behind_a_poll_that_lost_the_file_is_remembered(journal, tmp_path, append):
+    """A pipelined caller commits late; when the content is back, reading goes on behind that."""
+    append(journal, *numbered(0, 10))
+    shutil.copyfile(journal, tmp_path / "copy")
+    follower = JournalFollower(str(journal))
+    unread = follower.poll().unread[0]
+    first = unread.segment.advance(unread.position, unread.segment.read_chunk(0, max_lines=2))
+    second = unread.segment.advance(first, unread.segment.read_chunk(first.offset))
+    follower.commit(first)
+    os.truncate(journal, 0)
+    follower.poll()
+    follower.commit(second)
+    append(tmp_path / "copy", b"more")
+    os.replace(tmp_path / "copy", journal)
+    (unread,) = follower.poll().unread
+    assert unread.position == second
+    follower.close()
+
+
+def test_a_vanished_file_of_which_nothing_was_read_stands_for_no_other(journal, tmp_path, collect, append):
+    append(journal, b"one")
+    collector = collect(journal)
+    collector.follower.poll()
+    os.truncate(journal, 0)
+    collector.follower.poll()
+    os.unlink(journal)
+    for _ in range(4):
+        collector.poll_once()
+    collector.told()
+    append(journal, b"other")
+    collector.drain()
+    assert collector.told() == [NoticeKind.NEW_SEGMENT]
+    assert list(collector.stored) == [2]
+
+
+def test_of_two_positions_with_one_inode_the_content_decides(journal, collect, append):
+    append(journal, *numbered(0, 10))
+    collector = collect(journal)
+    collector.drain()
+    right = collector.stored[1]
+    append(journal, b"more")
+    nothing_read = Position.start(3, right.path, right.device, right.inode)
+    other = dataclasses.replace(right, segment_id=2, head_digest=b"?" * 16)
+    collector.stored |= {2: other, 3: nothing_read}
+    collector.restart()
+    assert collector.drain() == [b"more"]
+    assert collector.stored[1].offset == right.offset + 5
+
+
+def test_a_name_that_changes_hands_between_scan_and_open_waits_for_the_next_poll(
+    journal, tmp_path, collect, append, monkeypatch
+):
+    append(journal, b"first")
+    append(tmp_path / "next", b"second")
+    real_open = os.open
+
+    def rotate_then_open(path, *args, **options):
+        if path == str(journal) and (tmp_path / "next").exists():
+            os.replace(journal, f"{journal}.1")
+            os.replace(tmp_path / "next", journal)
+        return real_open(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", rotate_then_open)
+    collector = collect(journal)
+    assert collector.poll_once() == 0
+    assert collector.drain() == [b"first", b"second"]
+    assert collector.stored[2].inode == journal.stat().st_ino
 
 
 def test_an_unreadable_journal_is_an_error_with_errno_and_path(journal, append, monkeypatch):

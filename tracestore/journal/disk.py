@@ -42,14 +42,13 @@ def unavailable(error: OSError, doing: str, path: str) -> StoreUnavailable:
     return StoreUnavailable(error.errno or 0, text, path)
 
 
-def open_for_reading(path: str, *, follow_symlinks: bool) -> int:
+def open_for_reading(path: str) -> int:
     """Open a regular file; anything else at the path is an InputInvalid.
 
     O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
     with translated("open a journal segment for reading", path):
-        fd = os.open(path, flags)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return fd
         os.close(fd)

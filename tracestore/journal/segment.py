@@ -33,9 +33,9 @@ class Segment:
         """(offset, size) at which a read found nothing but a torn line."""
 
     @classmethod
-    def open(cls, path: str, *, follow_symlinks: bool = True) -> "Segment":
+    def open(cls, path: str) -> "Segment":
         """Open the file at the path; raises StoreUnavailable when that cannot be done."""
-        return cls(disk.open_for_reading(path, follow_symlinks=follow_symlinks), path)
+        return cls(disk.open_for_reading(path), path)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
