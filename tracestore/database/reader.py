@@ -3,7 +3,7 @@
 A record id begins with its millisecond, so looking one up reads only the rows of that millisecond.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,10 +12,19 @@ from uuid import UUID
 from duckdb import DuckDBPyConnection
 
 from tracestore.database.connection import Database, translated
-from tracestore.database.rows import SELECT, stored_record
+from tracestore.database.rows import SELECT, column_text, stored_record
 from tracestore.record import NS_PER_MS, BodyState, StoredRecord, milliseconds_of_id
 
 Level = Literal["conversation", "turn"]
+
+_LISTED: dict[Level, str] = {
+    "conversation": "conversation_id, conversation_id, NULL, started_at, ended_at,"
+    " (epoch_ns(ended_at) - epoch_ns(started_at)) / 1e6, status, turns",
+    "turn": "turn_id, conversation_id, name, started_at, ended_at, duration_ms, status, 1",
+}
+"""What fills the first fields of `Listed` from each view."""
+_LATEST_NS = 2**63 - 1
+"""Where a column of nanoseconds ends; a made-up id may begin with a later time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +56,19 @@ class Reader:
 
     def turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records by time, then in order of insertion; empty when it is unknown."""
-        return self._records("WHERE turn_id = ? ORDER BY timestamp, seq", [turn_id])
+        records = self._records("WHERE turn_id = ? ORDER BY timestamp, seq", [column_text(turn_id)])
+        return [record for record in records if record.turn_id == turn_id]
 
     def span(self, span_id: str) -> list[StoredRecord]:
         """Return all records that name a span as their own."""
-        return self._records("WHERE span_id = ? ORDER BY timestamp, seq", [span_id])
+        records = self._records("WHERE span_id = ? ORDER BY timestamp, seq", [column_text(span_id)])
+        return [record for record in records if record.span_id == span_id]
 
     def record(self, record_id: UUID) -> StoredRecord | None:
         """Return one record, or None."""
         first_ns = milliseconds_of_id(record_id.bytes) * NS_PER_MS
+        if first_ns + NS_PER_MS > _LATEST_NS:
+            return None
         found = self._records(
             "WHERE timestamp >= make_timestamp_ns(?) AND timestamp < make_timestamp_ns(?) AND record_id = ?",
             [first_ns, first_ns + NS_PER_MS, record_id],
@@ -73,18 +86,20 @@ class Reader:
         self, limit: int, *, since: datetime | None, status: str | None, conversation_id: str | None
     ) -> list[Listed]:
         """Return conversations, newest first."""
-        columns = (
-            "conversation_id, conversation_id, NULL, started_at, ended_at,"
-            " (epoch_ns(ended_at) - epoch_ns(started_at)) / 1e6, status, turns"
-        )
-        return self._list("conversation", columns, limit, since, status, conversation_id)
+        filters = {"ended_at >= ?": since, "status = ?": status, "conversation_id = ?": conversation_id}
+        return self._list("conversation", filters, limit)
+
+    def conversations_of(self, turns: Sequence[Listed]) -> list[Listed]:
+        """Return the conversations that these turns belong to, newest first."""
+        ids = list({turn.conversation_id for turn in turns if turn.conversation_id is not None})
+        return self._list("conversation", {"list_contains(?, conversation_id)": ids}, len(ids)) if ids else []
 
     def turns(
         self, limit: int, *, since: datetime | None, status: str | None, conversation_id: str | None
     ) -> list[Listed]:
         """Return turns, newest first."""
-        columns = "turn_id, conversation_id, name, started_at, ended_at, duration_ms, status, 1"
-        return self._list("turn", columns, limit, since, status, conversation_id)
+        filters = {"ended_at >= ?": since, "status = ?": status, "conversation_id = ?": conversation_id}
+        return self._list("turn", filters, limit)
 
     def counts(self) -> dict[str, Any]:
         """Return the figures of `tracestore stats` that the database knows."""
@@ -116,17 +131,13 @@ class Reader:
             rows = cursor.execute(f"{SELECT} {where}", values).fetchall()
         return [stored_record(row) for row in rows]
 
-    def _list(
-        self, level: Level, columns: str, limit: int, since: datetime | None, status: str | None,
-        conversation_id: str | None,
-    ) -> list[Listed]:  # fmt: skip
-        filters = {"ended_at >= ?": since, "status = ?": status, "conversation_id = ?": conversation_id}
+    def _list(self, level: Level, filters: Mapping[str, Any], limit: int) -> list[Listed]:
         given = {condition: value for condition, value in filters.items() if value is not None}
         where = f"WHERE {' AND '.join(given)}" if given else ""
         with translated("listing"), self._database.reading() as cursor:
             rows = cursor.execute(
-                f"SELECT {columns}, records, requests, errors, input_tokens, output_tokens, body_bytes"
-                f" FROM {level}s {where} ORDER BY ended_at DESC, started_at DESC LIMIT ?",
+                f"SELECT {_LISTED[level]}, records, requests, errors, input_tokens, output_tokens, body_bytes"
+                f" FROM {level}s {where} ORDER BY ended_at DESC, started_at DESC, {level}_id LIMIT ?",
                 [*given.values(), limit],
             ).fetchall()
         return [Listed(level, *row) for row in rows]

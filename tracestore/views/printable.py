@@ -16,6 +16,7 @@ _UNPRINTABLE = re.compile(
     "\ud800-\udfff"  # lone surrogates cannot be encoded, so printing them fails
     "]"
 )
+_UNPRINTABLE_BUT_NEWLINE = re.compile(r"(?!\n)" + _UNPRINTABLE.pattern)
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -30,3 +31,13 @@ def _escaped(match: re.Match[str]) -> str:
     if code < 0x100:
         return _SHORT.get(char, f"\\x{code:02x}")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def escape_in_json(text: str) -> str:
+    """Write the same characters inside JSON as its own escapes; the value stays what it is."""
+    return _UNPRINTABLE_BUT_NEWLINE.sub(_escaped_in_json, text)
+
+
+def _escaped_in_json(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))

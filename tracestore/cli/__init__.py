@@ -1,0 +1,51 @@
+"""The command line: one module per command, loaded when it is called.
+
+Results go to stdout, everything else to stderr. A terminal gets tables and progress; a pipe gets
+plain text, and with ``--json`` one JSON document, or one JSON object per line from what does not
+end. A failure is one line on stderr, with ``--json`` one JSON object, and an exit code of its own:
+see `failures`. Environment variables are read here and nowhere else.
+"""
+
+from tracestore.cli.group import CommandGroup
+
+__all__ = ["main"]
+
+_EPILOG = """\b
+Exit codes:
+  0    done
+  1    verify found damage, an import left something out, or the unexpected
+  2    bad usage, value or SQL; prune without a rule
+  3    no store at the path, or a damaged one
+  4    another process holds the store
+  5    no such turn, record, span or body, or the body is gone
+  6    disk or database unavailable
+  7    prune refused, because what would go does not add up
+  130  interrupted
+
+\b
+Environment:
+  TRACESTORE_DIR             the store, where --store is not given
+  TRACESTORE_MAX_AGE         --max-age of collect and prune
+  TRACESTORE_MAX_BODY_BYTES  --max-body-bytes of collect and prune
+  NO_COLOR                   no colours
+"""
+
+main = CommandGroup(
+    commands={
+        "collect": "Move journal lines into the store, until stopped.",
+        "view": "Show a turn as a tree, one line per event.",
+        "list": "List conversations and their turns, newest first.",
+        "show": "Show a record or a span in full.",
+        "body": "Write the exact bytes of a body to stdout.",
+        "query": "Answer a question in SQL; read-only.",
+        "prune": "Delete what is past its age or over the byte cap.",
+        "verify": "Check rows, ledger and bodies against one another.",
+        "stats": "Count what is stored, and what it costs.",
+        "import": "Bring in what another trace store holds.",
+        "demo": "Record, collect and look at an example session.",
+    },
+    name="tracestore",
+    help="The flight recorder for LLM applications.\n\nEvery command takes --store DIR and --json.",
+    epilog=_EPILOG,
+)
+"""The `tracestore` command."""

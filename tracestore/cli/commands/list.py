@@ -1,0 +1,118 @@
+"""`tracestore list`: conversations and their turns, newest first, without a look at any body."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracestore.cli.options import common_options, open_for_reading, require
+from tracestore.cli.output import print_json, print_table
+from tracestore.cli.values import utc_text
+from tracestore.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from tracestore.database.reader import Listed, Reader
+
+DEFAULT_LIMIT = 20
+
+_COLUMNS = ("id", "started", "took", "status", "name", "records", "requests", "errors", "tokens in", "out", "bodies")
+_RIGHT = frozenset({"took", "records", "requests", "errors", "tokens in", "out", "bodies"})
+
+
+@click.command("list", short_help="List conversations and their turns, newest first.")
+@click.option("--since", metavar="WHEN", help="Only what ended since then: 1h, 2d, 2026-11-20, 2026-11-20T15:00.")
+@click.option("--status", type=click.Choice(["ok", "error", "open"]), help="Only turns that ended so, or never.")
+@click.option("--conversation", metavar="ID", help="Only this conversation.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="At most so many turns."
+)
+@click.option("--turns", "only_turns", is_flag=True, help="Turns alone.")
+@click.option("--conversations", "only_conversations", is_flag=True, help="Conversations alone; --limit counts them.")
+@common_options
+def command(
+    store: Path,
+    as_json: bool,
+    since: str | None,
+    status: str | None,
+    conversation: str | None,
+    limit: int,
+    only_turns: bool,
+    only_conversations: bool,
+) -> None:
+    """List conversations and their turns, newest first. Times are UTC.
+
+    A conversation's figures count all of its turns; below it stand those of its turns that are
+    among the newest.
+    """
+    require(not (only_turns and only_conversations), "--turns and --conversations: wanted one of them, found both")
+    earliest = _since(since)
+    with open_for_reading(store) as opened:
+        find = opened.reader.conversations if only_conversations else opened.reader.turns
+        listed = find(limit, since=earliest, status=status, conversation_id=conversation)
+        if not (only_turns or only_conversations):
+            listed = _grouped(opened.reader, listed)
+    _print(listed, as_json)
+
+
+def _grouped(reader: "Reader", turns: "Sequence[Listed]") -> "list[Listed]":
+    """Put each conversation above its turns, in the order of their newest turns."""
+    conversations = {listed.id: listed for listed in reader.conversations_of(turns)}
+    groups: dict[str, list[Listed]] = {}
+    for turn in turns:
+        group = groups.setdefault(turn.conversation_id or "", [])
+        if not group and turn.conversation_id in conversations:
+            group.append(conversations[turn.conversation_id])
+        group.append(turn)
+    return [listed for group in groups.values() for listed in group]
+
+
+def _print(listed: "Sequence[Listed]", as_json: bool) -> None:
+    if as_json:
+        print_json([_members(item) for item in listed])
+    elif listed:
+        from tracestore.units import format_duration_ms, format_size_bytes
+
+        has_levels = len({item.level for item in listed}) > 1
+        rows = [_cells(item, has_levels, format_duration_ms, format_size_bytes) for item in listed]
+        print_table(_COLUMNS, rows, _RIGHT)
+
+
+def _members(item: "Listed") -> dict[str, Any]:
+    times = {"started_at": utc_text(item.started_at), "ended_at": utc_text(item.ended_at)}
+    return asdict(item) | times
+
+
+def _cells(
+    item: "Listed", has_levels: bool, duration: Callable[[float], str], size: Callable[[int], str]
+) -> list[str]:
+    is_turn = item.level == "turn"
+    return [
+        f"  {item.id}" if is_turn and has_levels else item.id,
+        utc_text(item.started_at, timespec="seconds"),
+        duration(item.duration_ms),
+        item.status,
+        (item.name or "") if is_turn else f"({item.turns} turn{'' if item.turns == 1 else 's'})",
+        *(str(count) for count in (item.records, item.requests, item.errors)),
+        *("" if count is None else str(count) for count in (item.input_tokens, item.output_tokens)),
+        "" if item.body_bytes is None else size(item.body_bytes),
+    ]
+
+
+def _since(text: str | None) -> datetime | None:
+    """Read a duration back from now, or a date with or without a time; UTC unless it says otherwise."""
+    from tracestore.units import parse_duration_ms
+
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return datetime.now(UTC).replace(tzinfo=None) - timedelta(milliseconds=parse_duration_ms(text))
+        except (InputInvalid, OverflowError) as error:
+            wanted = "a duration such as 1h or 2d, or a date such as 2026-11-20 or 2026-11-20T15:00"
+            raise InputInvalid(f"--since: wanted {wanted}, found {text!r:.80}") from error
+    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)

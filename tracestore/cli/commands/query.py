@@ -1,0 +1,88 @@
+"""`tracestore query`: read-only SQL, as a table, JSON or CSV."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tracestore.cli.options import common_options, open_for_reading, require
+from tracestore.cli.output import is_terminal, print_json, print_table, print_text, say
+from tracestore.cli.values import cell_text, json_row
+
+if TYPE_CHECKING:
+    from tracestore.database.query import QueryResult
+    from tracestore.store import TraceStore
+
+SHOWN_ROWS = 1000
+"""A terminal gets no more; a pipe, JSON and CSV get all."""
+
+_NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
+
+_VIEWS = {
+    "records": "one row a record, as it was written; attributes, links and extra are JSON",
+    "bodies": "one row a body, however often it was sent; state is present, evicted or lost",
+    "spans": "open and close joined; status is ok, error or open",
+    "requests": "spans that name a model: provider calls, with tokens and the digests of both bodies",
+    "turns": "one row a turn; status is error, open or ok",
+    "conversations": "one row a conversation, summed over its turns",
+}
+
+
+@click.command("query", short_help="Answer a question in SQL; read-only.")
+@click.argument("sql", required=False)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--schema", is_flag=True, help="Print the views and their columns, and run nothing.")
+@common_options
+def command(sql: str | None, as_csv: bool, schema: bool, store: Path, as_json: bool) -> None:
+    """Run one reading statement of DuckDB's SQL over the views; - reads it from stdin.
+
+    \b
+      tracestore query "SELECT model, count(*), sum(input_tokens) FROM requests GROUP BY ALL"
+      tracestore query "SELECT * FROM turns WHERE status = 'error' ORDER BY started_at DESC LIMIT 5"
+
+    Times are UTC and shown to the microsecond; epoch_ns(timestamp) has the nanoseconds. Nothing
+    outside the store can be read, nothing can be changed.
+    """
+    require(not (as_csv and as_json), "--csv and --json: wanted one of them, found both")
+    require(schema or sql is not None, "SQL: wanted a statement, or - for stdin, found nothing")
+    require(not (schema and sql is not None), "--schema: wanted no statement beside it, found one")
+    if sql == "-":
+        sql = sys.stdin.read()
+    with open_for_reading(store) as opened:
+        if schema or sql is None:
+            return _print_schema(opened, as_json)
+        result = opened.sql(sql)
+    if as_json:
+        print_json([json_row(result.columns, result.types, row) for row in result.rows])
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(result.columns)
+        writer.writerows([cell_text(value) for value in row] for row in result.rows)
+    else:
+        _print_rows(result)
+
+
+def _print_rows(result: "QueryResult") -> None:
+    rows = result.rows[:SHOWN_ROWS] if is_terminal(sys.stdout) else result.rows
+    right = frozenset(
+        name for name, type_ in zip(result.columns, result.types, strict=True) if type_.strip("U").startswith(_NUMERIC)
+    )
+    print_table(result.columns, ([cell_text(value) for value in row] for row in rows), right)
+    if len(rows) < len(result.rows):
+        say(f"{len(result.rows) - len(rows):,} more rows; --csv or --json prints all, LIMIT asks for fewer")
+
+
+def _print_schema(store: "TraceStore", as_json: bool) -> None:
+    views: dict[str, dict[str, str]] = {}
+    for view, column, type_ in store.schema():
+        views.setdefault(view, {})[column] = type_
+    if as_json:
+        return print_json(
+            [{"view": view, "about": _VIEWS[view], "columns": columns} for view, columns in views.items()]
+        )
+    for number, (view, columns) in enumerate(views.items()):
+        print_text(f"{'' if not number else chr(10)}{view}: {_VIEWS[view]}")
+        for column, type_ in columns.items():
+            print_text(f"  {column:<22} {type_}")

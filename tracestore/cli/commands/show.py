@@ -1,0 +1,76 @@
+"""`tracestore show`: every field of a record, or of all records of a span."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from tracestore.cli.options import common_options, open_for_reading
+from tracestore.cli.output import print_json, print_line, print_text
+from tracestore.cli.values import cell_text
+from tracestore.errors import NotFound
+
+if TYPE_CHECKING:
+    from tracestore.record import StoredRecord
+    from tracestore.store import TraceStore
+
+
+@click.command("show", short_help="Show a record or a span in full.")
+@click.argument("id_", metavar="ID")
+@click.option("--body", "with_body", is_flag=True, help="Also the body, as text.")
+@common_options
+def command(id_: str, with_body: bool, store: Path, as_json: bool) -> None:
+    """Show every field of the record or of the span's records with this ID.
+
+    ID is a record id (a UUID) or a span id. `tracestore body` writes a body's exact bytes.
+    """
+    with open_for_reading(store) as opened:
+        records = _find(opened, id_)
+        for record in records:
+            if with_body:
+                opened.fetch_body(record)
+            elif record.body_digest is not None:
+                record.body_state = opened.reader.body_state(bytes.fromhex(record.body_digest)) or "lost"
+    if as_json:
+        print_json([_members(record, with_body) for record in records])
+    else:
+        _print(records)
+
+
+def _find(store: "TraceStore", id_: str) -> "Sequence[StoredRecord]":
+    try:
+        record = store.reader.record(UUID(id_))
+    except ValueError:
+        record = None
+    records = [record] if record is not None else store.reader.span(id_)
+    if not records:
+        hint = "this is a turn: tracestore view shows it" if store.reader.turn(id_) else "tracestore view shows spans"
+        raise NotFound(f"{store.path}: no record or span {id_!r:.80}; {hint}")
+    return records
+
+
+def _members(record: "StoredRecord", with_body: bool) -> dict[str, Any]:
+    members = {field.name: getattr(record, field.name) for field in fields(record)}
+    if not with_body:
+        del members["body"]
+    elif isinstance(record.body, bytes):
+        members["body"] = None  # in JSON only text stands for itself; `tracestore body --json` has the bytes
+    return members
+
+
+def _print(records: "Sequence[StoredRecord]") -> None:
+    for number, record in enumerate(records):
+        if number:
+            print_text("")
+        for name, value in _members(record, with_body=False).items():
+            if value is not None and value != {}:
+                print_line(f"{name}: {cell_text(value)}")
+        if isinstance(record.body, bytes):
+            print_text(f"body: {len(record.body)} bytes that are not text; tracestore body {record.record_id}")
+        elif record.body is not None:
+            print_text("body:")
+            for line in record.body.split("\n"):
+                print_line(line)
