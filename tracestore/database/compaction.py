@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracestore.database import schema
-from tracestore.database.connection import STORAGE_VERSION, Database, quoted, translated
+from tracestore.database.connection import CREATING, Database, quoted, translated
 
 DEAD_SHARE = 0.3
 """Compact when this share of the file holds nothing that lives."""
@@ -68,7 +68,7 @@ def compact(database: Database) -> int:
 
 def _copy(database: Database, fresh: Path) -> None:
     with translated("compacting the database"), database.reading() as cursor:
-        cursor.execute(f"ATTACH '{quoted(fresh)}' AS fresh (STORAGE_VERSION '{STORAGE_VERSION}')")
+        cursor.execute(f"ATTACH '{quoted(fresh)}' AS fresh ({CREATING})")
         try:
             cursor.execute("USE fresh")
             schema.migrate(cursor)

@@ -24,8 +24,9 @@ from tracestore.database import schema
 from tracestore.errors import StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 
-STORAGE_VERSION = "v1.5.0"
-"""Passed at every creating ATTACH: what 2.0 writes by default, 1.5 cannot read."""
+CREATING = "STORAGE_VERSION 'v1.5.0', BLOCK_SIZE 131072"
+"""Passed at every creating ATTACH. What 2.0 writes by default, 1.5 cannot read. Blocks of half the default
+size lose less to their unfilled ends: 78 instead of 82 bytes a record."""
 WRITER_MEMORY = "128MB"
 """DuckDB's share while collecting: the process takes 150-190 MB more; 64 MB fails its sorts."""
 READER_MEMORY = "1GB"
@@ -78,7 +79,7 @@ class Database:
         """Make an empty database at ``path``, whole or not at all."""
         unfinished = path.with_name(path.name + ".new")
         with translated(f"creating {path}"):
-            unfinished.unlink(missing_ok=True)
+            discard(unfinished)
             database = cls(unfinished, scratch=scratch)
             database.close()
         publish(unfinished, path)
@@ -161,9 +162,8 @@ class Database:
         elif self.read_only:
             self._root.execute(f"ATTACH '{quoted(self.path)}' AS store (READ_ONLY)")
         else:
-            self._root.execute(
-                f"ATTACH '{quoted(self.path)}' AS store (STORAGE_VERSION '{STORAGE_VERSION}')"
-            )
+            options = "" if self.path.exists() else f"({CREATING})"
+            self._root.execute(f"ATTACH '{quoted(self.path)}' AS store {options}")
 
     def _detach(self) -> None:
         with translated("detaching the database"):
@@ -200,6 +200,12 @@ def publish(unfinished: Path, path: Path) -> None:
         _sync(path.parent)
     except OSError as error:
         raise StoreUnavailable(error.errno, f"cannot put the database in place: {error.strerror}", str(path)) from error
+
+
+def discard(unfinished: Path) -> None:
+    """Remove what a crash left of a file that was being made, its write-ahead log too: DuckDB would replay it."""
+    for path in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -98,6 +98,20 @@ class Retention:
             ).fetchall()
         return {digest for (digest,) in rows}
 
+    def revived_bodies(self, cutoff_ns: int, seq: int) -> set[bytes]:
+        """Return the digests named by turns that were past the cutoff up to row ``seq`` and are still there.
+
+        A record that came since gave such a turn a new life, with all its older bodies.
+        """
+        expired_then = _expired(cutoff_ns, f"seq <= {int(seq)}")
+        return {
+            digest
+            for (digest,) in self._stream(
+                "SELECT DISTINCT body_digest FROM raw.records"
+                f" WHERE body_digest IS NOT NULL AND seq <= {int(seq)} AND ({expired_then})"
+            )
+        }
+
     def forget_gone_bodies(self) -> int:
         """Delete ledger rows of evicted and lost bodies that nothing names any more."""
         with self._database.writing() as cursor:
@@ -137,11 +151,11 @@ def _digests(join: Literal["SEMI", "ANTI"], survivors: Survivors) -> str:
     )
 
 
-def _expired(cutoff_ns: int) -> str:
+def _expired(cutoff_ns: int, among: str = "true") -> str:
     cutoff = f"make_timestamp_ns({int(cutoff_ns)})"
     return (
         f"(turn_id IS NULL AND {_AGE} < {cutoff}) OR turn_id IN (SELECT turn_id FROM raw.records"
-        f" WHERE turn_id IS NOT NULL GROUP BY turn_id HAVING max({_AGE}) < {cutoff})"
+        f" WHERE turn_id IS NOT NULL AND {among} GROUP BY turn_id HAVING max({_AGE}) < {cutoff})"
     )
 
 

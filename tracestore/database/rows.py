@@ -150,4 +150,9 @@ def _make_unicode(columns: dict[str, list[Any]], index: int) -> None:
             columns[name][index] = json.dumps(json.loads(columns[name][index]), ensure_ascii=False)
     for values in columns.values():
         if isinstance(values[index], str):
-            values[index] = values[index].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            values[index] = column_text(values[index])
+
+
+def column_text(text: str) -> str:
+    """Return a text as its column holds it: a replacement character for each lone surrogate."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

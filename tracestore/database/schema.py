@@ -60,7 +60,9 @@ SELECT turn_id, span_id,
     any_value(name) AS name,
     coalesce(
         min(timestamp) FILTER (kind = 'span-open'),
-        max(make_timestamp_ns(epoch_ns(timestamp) - (duration_ms * 1000000)::BIGINT))
+        max(make_timestamp_ns(
+            epoch_ns(timestamp) - greatest(0, least(duration_ms * 1000000, epoch_ns(timestamp)))::BIGINT
+        ))
     ) AS started_at,
     max(timestamp) FILTER (kind = 'span-close') AS ended_at,
     max(duration_ms) AS duration_ms,
@@ -105,9 +107,9 @@ SELECT turn_id,
             > count(DISTINCT span_id) FILTER (kind = 'span-close') THEN 'open'
         ELSE 'ok'
     END AS status,
-    sum(input_tokens)::BIGINT AS input_tokens,
-    sum(output_tokens)::BIGINT AS output_tokens,
-    sum(cache_read_tokens)::BIGINT AS cache_read_tokens,
+    TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens,
+    TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+    TRY_CAST(sum(cache_read_tokens) AS BIGINT) AS cache_read_tokens,
     sum(body_size_bytes)::BIGINT AS body_bytes
 FROM raw.records WHERE turn_id IS NOT NULL
 GROUP BY turn_id;
@@ -121,9 +123,9 @@ SELECT conversation_id,
     sum(requests)::BIGINT AS requests,
     sum(errors)::BIGINT AS errors,
     CASE WHEN sum(errors) > 0 THEN 'error' WHEN bool_or(status = 'open') THEN 'open' ELSE 'ok' END AS status,
-    sum(input_tokens)::BIGINT AS input_tokens,
-    sum(output_tokens)::BIGINT AS output_tokens,
-    sum(cache_read_tokens)::BIGINT AS cache_read_tokens,
+    TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens,
+    TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+    TRY_CAST(sum(cache_read_tokens) AS BIGINT) AS cache_read_tokens,
     sum(body_bytes)::BIGINT AS body_bytes
 FROM turns WHERE conversation_id IS NOT NULL
 GROUP BY conversation_id;
