@@ -136,10 +136,10 @@ class TraceStore:
         """
         digest = _digest(record_id_or_digest)
         if digest is None:
-            record = self._reader.record(_uuid(str(record_id_or_digest)))
-            if record is None or record.body_digest is None:
+            named = self._reader.body_digest(_uuid(str(record_id_or_digest)))
+            if named is None:
                 return None
-            digest = Digest.parse(record.body_digest)
+            digest = Digest(named)
         with blob_errors_translated():
             try:
                 return self._blobs.get(digest)
