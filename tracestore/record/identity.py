@@ -8,11 +8,12 @@ stamped them.
 """
 
 import json
+from decimal import Decimal
 
 import msgspec
 from blake3 import blake3
 
-from tracestore.record.line import NS_PER_MS, Line
+from tracestore.record.line import NS_PER_MS, Line, encode_json
 
 ID_BYTES = 16
 _HASH_BYTES = 10
@@ -46,6 +47,7 @@ def milliseconds_of_id(record_id: bytes) -> int:
 
 def _canonical(line: Line, body_digest: bytes | None) -> bytes:
     if line.exact is not None:
-        return line.exact + (body_digest or b"")
-    extra = json.dumps(line.extra, sort_keys=True, default=str).encode() if line.extra else b""
+        members = json.loads(line.exact, parse_float=Decimal)
+        return encode_json(members, with_sorted_keys=True) + (body_digest or b"")
+    extra = encode_json(line.extra, with_sorted_keys=True) if line.extra else b""
     return b"\n".join((_encode_sorted(line.record), body_digest or b"", extra))

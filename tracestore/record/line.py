@@ -12,22 +12,24 @@ every byte string has bytes of its own.
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
 from tracestore.errors import RecordInvalid
-from tracestore.record.kinds import KEYS, KINDS, Record, SpanClose
+from tracestore.record.kinds import KEYS, KINDS, LogRecord, Record, SpanClose, SpanOpen
 
 NS_PER_MS = 1_000_000
 TIMESTAMP_LIMIT_MS = 2**63 // NS_PER_MS
 EXACT_DOUBLE_LIMIT = 2**53
+DEPTH_LIMIT = 200
+"""Levels of nesting: Python's own JSON reader gives up near 1,000, less the frames of its caller."""
 _NS_EXPONENT = -6
 _ONE_NS = Decimal("0.000001")
-
 
 
 class _Time(msgspec.Struct):
@@ -37,6 +39,7 @@ class _Time(msgspec.Struct):
 _decode = msgspec.json.Decoder(Record).decode
 _decode_time = msgspec.json.Decoder(_Time).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode_sorted = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 _FOUND_SHOWN = 60
 _CHOICES = {"level": "debug, info, warn, error", "status": "ok, error", "bodyEncoding": "base64"}
 _PROBLEM = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$", re.DOTALL)
@@ -61,10 +64,10 @@ def decode_line(data: bytes) -> Line:
     """Read one journal line, without its newline."""
     try:
         record = _decode(data)
+        if isinstance(record.timestamp, float):  # it has a fraction, and a double loses its nanoseconds
+            record.timestamp = _decode_time(data).timestamp
     except (msgspec.DecodeError, UnicodeDecodeError):
         return line_of(_decode_by_standard_library(data))
-    if isinstance(record.timestamp, float):  # it has a fraction, and a double loses its nanoseconds
-        record.timestamp = _decode_time(data).timestamp
     return _finish(record, None)
 
 
@@ -75,6 +78,7 @@ def line_of(members: Any) -> Line:
     kind = members.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RecordInvalid(f"kind: wanted one of {', '.join(KINDS)}, found {_shown(kind)}")
+    _check_values({key: value for key, value in members.items() if key != "body"})
     known = {key: _plain(value, key) for key, value in members.items() if key in KEYS[kind]}
     if isinstance(known.get("body"), bytes):
         known |= {"body": base64.b64encode(known["body"]).decode(), "bodyEncoding": "base64"}
@@ -90,8 +94,10 @@ def line_of(members: Any) -> Line:
     return _finish(record, {key: value for key, value in members.items() if key not in known} or None)
 
 
-def members_of(record: Record) -> dict[str, Any]:
+def members_of(record: object) -> dict[str, Any]:
     """Turn a record object into a dict in the journal's JSON shape; absent fields are left out."""
+    if not isinstance(record, LogRecord | SpanOpen | SpanClose):
+        raise RecordInvalid(f"record: wanted a record or a dict, found {_shown(record)}")
     fields = ((field, getattr(record, field.name)) for field in msgspec.structs.fields(record))
     return {"kind": record.kind} | {field.encode_name: value for field, value in fields if value is not None}
 
@@ -103,16 +109,16 @@ def encode_line(members: Mapping[str, Any]) -> bytes:
         members = {**members, "body": body, "bodyEncoding": "base64"}
     try:
         return encode_json(members)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise RecordInvalid(f"record: wanted only what JSON can hold, found {error}") from error
 
 
-def encode_json(value: Any) -> bytes:
+def encode_json(value: Any, *, with_sorted_keys: bool = False) -> bytes:
     """Write JSON; a lone surrogate travels as its escape, which is all that ASCII can say of it."""
     try:
-        return _encode(value)
+        return _encode_sorted(value) if with_sorted_keys else _encode(value)
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"), default=_decimal, allow_nan=False).encode("ascii")
+        return _ascii_json(value, with_sorted_keys).encode("ascii")
 
 
 def text_of(body: bytes) -> str | bytes:
@@ -163,7 +169,7 @@ def _timestamp_ns(timestamp: int | float | Decimal) -> tuple[int, bool]:
         timestamp = Decimal(repr(timestamp))
     if not 0 <= timestamp < TIMESTAMP_LIMIT_MS:
         limits = "milliseconds since 1970, before the year 2262"
-        raise RecordInvalid(f"timestamp: wanted {limits}, found {timestamp}")
+        raise RecordInvalid(f"timestamp: wanted {limits}, found {_shown(timestamp)}")
     if isinstance(timestamp, int):
         return timestamp * NS_PER_MS, True
     whole = timestamp.quantize(_ONE_NS, ROUND_FLOOR)
@@ -190,7 +196,7 @@ def _fits_columns(record: Record, extra: dict[str, Any] | None) -> bool:
 
 def _decode_by_standard_library(data: bytes) -> Any:
     try:
-        return json.loads(data.decode(), parse_float=Decimal, parse_constant=_refuse)
+        return json.loads(data.decode(), parse_float=_decimal, parse_constant=_refuse)
     except UnicodeDecodeError as error:
         raise RecordInvalid(f"line: wanted UTF-8, found {error.reason} at byte {error.start}") from error
     except RecursionError as error:
@@ -223,10 +229,37 @@ def _float(value: Decimal, key: str) -> float:
     return number
 
 
-def _decimal(value: Any) -> float:
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:  # an exponent of nineteen digits
+        raise ValueError(f"a number of any size that can be written down, not {text:.40}") from error
+
+
+def _ascii_json(value: Any, with_sorted_keys: bool) -> str:
+    """Write JSON in ASCII, and numbers digit for digit: `json` would turn decimals into doubles."""
+    if isinstance(value, dict):
+        items = sorted(value.items()) if with_sorted_keys else value.items()
+        return "{" + ",".join(f"{json.dumps(key)}:{_ascii_json(item, with_sorted_keys)}" for key, item in items) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_ascii_json(item, with_sorted_keys) for item in value) + "]"
+    return json.dumps(value) if isinstance(value, str) else _encode(value).decode()
+
+
+def _check_values(value: Any, path: str = "", levels: int = DEPTH_LIMIT) -> None:
+    """Refuse what JSON would change in silence (NaN, bytes, keys that are no text) or nests too deeply."""
+    if isinstance(value, dict | list | tuple):
+        if not levels:
+            raise RecordInvalid(f"line: wanted at most {DEPTH_LIMIT} levels of nesting, found more")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and not isinstance(key, str):
+                raise RecordInvalid(f"{path or 'record'}: wanted names that are text, found {_shown(key)}")
+            _check_values(item, f"{path}.{key}" if path else str(key), levels - 1)
+    elif isinstance(value, float | Decimal):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
+            raise RecordInvalid(f"{path}: wanted a finite number, found {value}")
+    elif value is not None and not isinstance(value, str | int):
+        raise RecordInvalid(f"{path}: wanted only what JSON can hold, found {_shown(value)}")
 
 
 def _explained(problem: str, members: Mapping[str, Any]) -> str:
@@ -248,5 +281,8 @@ def _explained(problem: str, members: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else f"{type(value).__name__} {value!r}"
+    try:
+        text = "nothing" if value is None else f"{type(value).__name__} {value!r}"
+    except (RecursionError, ValueError):  # nested as deeply as Python goes, or thousands of digits
+        text = type(value).__name__
     return text if len(text) <= _FOUND_SHOWN else text[: _FOUND_SHOWN - 3] + "..."
