@@ -3,8 +3,8 @@
 A lazy relation would pin a transaction, and one open transaction blocks compaction. DuckDB's own
 parser says what a statement is and which functions it calls: inside a read-only transaction alone
 CHECKPOINT, CALL, SET VARIABLE, CREATE TEMP TABLE and EXPLAIN ANALYZE COPY would still run, and in
-DuckDB 1.5 `SELECT * FROM enable_logging(...)` writes files. What SQL could reach outside the store is shut off where the
-database is opened.
+DuckDB 1.5 `SELECT * FROM enable_logging(...)` writes files. What SQL could reach outside the store
+is shut off where the database is opened.
 """
 
 import importlib
