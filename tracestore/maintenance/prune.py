@@ -65,7 +65,7 @@ class Pruner:
 
     def plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
         """Work out what should go; changes nothing."""
-        cutoff_ns = None if policy.max_age_ms is None else (now_ms - policy.max_age_ms) * NS_PER_MS
+        cutoff_ns = None if policy.max_age_ms is None else max(0, now_ms - policy.max_age_ms) * NS_PER_MS
         survivors = Survivors(cutoff_ns)
         newest_seq = self._retention.newest_seq()
         expired = 0 if cutoff_ns is None else self._retention.count_expired(cutoff_ns)
@@ -81,10 +81,11 @@ class Pruner:
         self._check(plan, force)
         cutoff_ns = plan.survivors.cutoff_ns
         records = 0 if cutoff_ns is None or not plan.expired_records else self._retention.expire(cutoff_ns)
+        spared = set() if cutoff_ns is None else self._retention.revived_bodies(cutoff_ns, plan.newest_seq)
         evicted: set[bytes] = set()
 
         def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
-            named_again = self._retention.named_since(chunk, plan.newest_seq)
+            named_again = spared | self._retention.named_since(chunk, plan.newest_seq)
             gone = [digest for digest in chunk if digest not in named_again]
             evicted_now = plan.evicted.intersection(gone)
             self._bodies_went(len(evicted_now))
