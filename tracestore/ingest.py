@@ -129,10 +129,10 @@ class Ingest:
                 again.append((row, refuse, first[row.identity].content_hash))
             else:
                 first[row.identity], refusals[row.identity] = row, refuse
-        for identity, known_hash in self._writer.known_records(list(first.values())).items():
-            again.append((first.pop(identity), refusals[identity], known_hash))
-        for row, refuse, known_hash in again:
-            if row.content_hash != known_hash:
+        known = self._writer.known_records(list(first.values()))
+        again += [(first.pop(identity), refusals[identity], known_hash) for identity, known_hash in known.items()]
+        for row, refuse, first_hash in again:
+            if row.content_hash != known.get(row.identity, first_hash):
                 refuse(f"id: wanted one that is new, found {row.line.record.producer_id!r} on another record")
         return list(first.values())
 
