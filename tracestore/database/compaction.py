@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracestore.database import schema
-from tracestore.database.connection import CREATING, Database, quoted, translated
+from tracestore.database.connection import CREATING, Database, discard, quoted, translated
 
 DEAD_SHARE = 0.3
 """Compact when this share of the file holds nothing that lives."""
@@ -59,7 +59,7 @@ def compact(database: Database) -> int:
         return 0
     before_bytes = path.stat().st_size
     fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
+    discard(fresh)
     with database.exclusively():
         _copy(database, fresh)
         database.swap(fresh)
