@@ -1,0 +1,224 @@
+"""Journals of any size: a tool agent's turns, deterministic, streamed.
+
+The shape is that of short code-running chats: a turn of one to six steps, each step one provider
+call and one tool; about 20 records a turn, two bodies a call, every request resends the messages
+before it::
+
+    turn > step > provider.request     request body on the span's open, response body on its close
+
+Bodies are made of the standard library's source, so nothing has to be shipped or fetched. The same
+options and the same Python give the same bytes. A turn is the most that is ever in memory, but for
+a small window in which overlapping turns are brought into order of time.
+"""
+
+import json
+import random
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+WEEK_DAYS = 7.0
+DAY_MS = 86_400_000
+START_MS = 1_772_323_200_000
+RECORDS_A_TURN = 20.5
+BODIES_A_TURN = 7.0
+BATCH_LINES = 500
+"""Lines of the small batches in which a live application's records arrive."""
+
+_WINDOW_TURNS = 64
+_SYSTEM_PROMPTS = 8
+_MODELS = ("gpt-4o-mini", "claude-sonnet-4", "gpt-3.5-turbo-0613", "llama-3-70b-chat")
+_TOOLS = ("python", "search", "read_file", "write_file")
+
+_Timed = tuple[int, int, str]
+"""Milliseconds, place within the window, line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A piece of prose or code as it stands in a body inside a journal line: escaped twice."""
+
+    escaped: str
+    size_bytes: int
+    """Its size in the body, where it is escaped once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """A journal to be; `lines` makes it."""
+
+    records: int
+    seed: int = 1
+    start_ms: int = START_MS
+    days: float = WEEK_DAYS
+    body_share: float = 0.0
+    """Share of the turns whose provider calls carry bodies."""
+    message_bytes: int = 1_000
+    late_every: int = 0
+    """Make every so-manieth record one that happened any time since ``late_from_ms``."""
+    late_from_ms: int = START_MS
+
+    @property
+    def end_ms(self) -> int:
+        """When the last turn starts, about."""
+        return self.start_ms + int(self.days * DAY_MS)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines in order of time, without their newlines."""
+        lines = self._in_order()
+        if self.late_every:
+            lines = self._with_late(lines)
+        for _, line in zip(range(self.records), lines, strict=False):
+            yield line
+
+    def write(self, path: Path) -> Path:
+        """Write the journal; returns its path."""
+        with path.open("w", encoding="ascii", buffering=1 << 20) as file:
+            file.writelines(line + "\n" for line in self.lines())
+        return path
+
+    def _in_order(self) -> Iterator[str]:
+        rng = random.Random(f"{self.seed} {self.records}")
+        turns = max(1, int(self.records / RECORDS_A_TURN))
+        spacing_ms = self.days * DAY_MS / turns
+        pending: list[_Timed] = []
+        number = 0
+        while True:
+            for _ in range(_WINDOW_TURNS):
+                self._add_turn(pending, rng, number, self.start_ms + int(number * spacing_ms))
+                number += 1
+            pending.sort()
+            next_start_ms = self.start_ms + int(number * spacing_ms)
+            ready = next((i for i, (ms, _, _) in enumerate(pending) if ms >= next_start_ms), len(pending))
+            for _, _, line in pending[:ready]:
+                yield line
+            del pending[:ready]
+
+    def _with_late(self, lines: Iterator[str]) -> Iterator[str]:
+        rng = random.Random(f"late {self.seed}")
+        spacing_ms = self.days * DAY_MS / self.records
+        for number, line in enumerate(lines, 1):
+            yield line
+            if number % (self.late_every - 1) == 0:
+                ms = rng.randrange(self.late_from_ms, self.start_ms + int(number * spacing_ms) + 1)
+                yield (
+                    f'{{"kind":"log","timestamp":{ms},"extensionId":"late","turnId":"{rng.getrandbits(64):016x}",'
+                    f'"level":"warn","msg":"upload was late","attributes":{{"attempt":{rng.randrange(9)}}}}}'
+                )
+
+    def _add_turn(self, into: list[_Timed], rng: random.Random, number: int, ms: int) -> None:
+        """Add one turn's lines."""
+        turn, root = f"{rng.getrandbits(64):016x}", f"{rng.getrandbits(64):016x}"
+        model, task = _MODELS[number % len(_MODELS)], number % 37
+        conversation = f"agent-{model}-{task}-{number // 3}"
+        head = f'"extensionId":"provider-openai","conversationId":"{conversation}","turnId":"{turn}"'
+        talk = _Talk(self.message_bytes, rng, turn, model) if rng.random() < self.body_share else None
+        begin = ms
+
+        def add(line: str) -> None:
+            into.append((ms, len(into), line))
+
+        add(
+            f'{{"kind":"span-open","timestamp":{ms},{head},"spanId":"{root}","name":"turn",'
+            '"attributes":{"corpus":"generated"}}'
+        )
+        add(f'{{"kind":"log","timestamp":{ms},{head},"level":"info","msg":"turn started","spanId":"{root}"}}')
+        steps = rng.randrange(1, 7)
+        for index in range(steps):
+            ids, tokens = rng.getrandbits(128), rng.getrandbits(40)
+            step, call = f"{ids >> 64:016x}", f"{ids & 0xFFFFFFFFFFFFFFFF:016x}"
+            wait_ms, output, tool_ms = 400 + tokens % 3_001, 10 + (tokens >> 12) % 400, 3 + (tokens >> 24) % 900
+            step_ms = ms + 1
+            ms += 1
+            of_step, of_call = f'{head},"spanId":"{step}"', f'{head},"spanId":"{call}"'
+            add(
+                f'{{"kind":"span-open","timestamp":{ms},{of_step},"name":"step","parentSpanId":"{root}",'
+                f'"attributes":{{"index":{index}}}}}'
+            )
+            request, size = talk.request() if talk else ("", 3_500 + 1_500 * index)
+            ms += 1
+            add(
+                f'{{"kind":"span-open","timestamp":{ms},{of_call},"name":"provider.request","parentSpanId":"{step}",'
+                f'"attributes":{{"model":"{model}","provider":"openai","endpoint":"/v1/chat/completions",'
+                f'"requestBytes":{size},"messageCount":{1 + 2 * index}}}{request}}}'
+            )
+            ms += wait_ms
+            response = talk.response(call, output) if talk else ""
+            add(
+                f'{{"kind":"span-close","timestamp":{ms},{of_call},"name":"provider.request","durationMs":{wait_ms},'
+                f'"status":"ok","parentSpanId":"{step}","attributes":{{"model":"{model}","httpStatus":200,'
+                f'"inputTokens":{size // 4},"outputTokens":{output},"finishReason":"stop"}}{response}}}'
+            )
+            if index < steps - 1:
+                ms += tool_ms
+                tool = _TOOLS[tokens % 4]
+                ok = "false" if tokens % 23 == 0 else "true"
+                add(
+                    f'{{"kind":"log","timestamp":{ms},{of_step},"level":"info","msg":"tool {tool} finished",'
+                    f'"parentSpanId":"{root}","attributes":{{"tool":"{tool}","ok":{ok},"resultBytes":{output * 7},'
+                    f'"durationMs":{tool_ms}}}}}'
+                )
+            add(
+                f'{{"kind":"span-close","timestamp":{ms},{of_step},"name":"step","durationMs":{ms - step_ms},'
+                f'"status":"ok","parentSpanId":"{root}","attributes":{{"toolCalls":1}}}}'
+            )
+        add(
+            f'{{"kind":"span-close","timestamp":{ms},{head},"spanId":"{root}","name":"turn",'
+            f'"durationMs":{ms - begin},"status":"ok"}}'
+        )
+
+
+class _Talk:
+    """The bodies of one turn: every request holds all messages before it."""
+
+    def __init__(self, message_bytes: int, rng: random.Random, turn: str, model: str) -> None:
+        self._texts = _texts(message_bytes)
+        self._rng = rng
+        self._model = model
+        system = rng.randrange(_SYSTEM_PROMPTS) * 3
+        self._messages = r'{\"role\":\"system\",\"content\":\"'
+        self._size = 0
+        for text in self._texts[system : system + 3]:
+            self._messages += text.escaped
+            self._size += text.size_bytes
+        self._messages += rf"turn {turn}\"}}"
+        self._size += 60
+
+    def request(self) -> tuple[str, int]:
+        """Return the member ``body`` of the next request, and the body's size, about."""
+        self._say("user")
+        return rf',"body":"{{\"messages\":[{self._messages}],\"model\":\"{self._model}\"}}"', self._size + 40
+
+    def response(self, call: str, tokens: int) -> str:
+        """Return the member ``body`` of the answer."""
+        text = self._say("assistant")
+        return (
+            rf',"body":"{{\"id\":\"chatcmpl-{call}\",\"object\":\"chat.completion\",\"model\":\"{self._model}\",'
+            rf'\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{text.escaped}\"}},'
+            rf'\"finish_reason\":\"stop\"}}],\"usage\":{{\"completion_tokens\":{tokens}}}}}"'
+        )
+
+    def _say(self, role: str) -> _Text:
+        text = self._rng.choice(self._texts)
+        self._messages += rf",{{\"role\":\"{role}\",\"content\":\"{text.escaped}\"}}"
+        self._size += text.size_bytes + 33
+        return text
+
+
+@lru_cache(maxsize=4)
+def _texts(message_bytes: int) -> list[_Text]:
+    """Cut the standard library's modules into texts of about so many bytes."""
+    texts: list[_Text] = []
+    held: list[str] = []
+    held_bytes = 0
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            held.append(line)
+            held_bytes += len(line)
+            if held_bytes >= message_bytes:
+                once = json.dumps("".join(held))[1:-1]
+                texts.append(_Text(json.dumps(once)[1:-1], len(once)))
+                held, held_bytes = [], 0
+    return texts

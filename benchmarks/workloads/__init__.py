@@ -1,0 +1,1 @@
+"""The workloads: each module has a one-line docstring and ``run(options)``, which returns figures."""

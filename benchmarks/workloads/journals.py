@@ -1,0 +1,48 @@
+"""Journals, made or given, and the stepping of a drain; shared by the workloads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.corpus import Corpus
+from benchmarks.harness import Options
+from tracestore import TraceStore, ingest
+from tracestore.collector import Collector
+from tracestore.ingest import Drained
+
+
+def journal_with_bodies(options: Options) -> Path:
+    """Return the journal that was given, or make one of a tool agent with all its bodies."""
+    if options.journal is not None:
+        return options.journal
+    records = options.pick(30_000, 130_000)
+    return Corpus(records=records, body_share=1.0).write(options.directory("journal") / "journal.ndjson")
+
+
+def collect(store: TraceStore, journal: Path) -> None:
+    """Collect a journal to its end."""
+    collector = Collector(store, str(journal), lambda event: None)
+    try:
+        collector.drain()
+    finally:
+        collector.close()
+
+
+def batches(store: TraceStore, journal: Path) -> Iterator[Drained]:
+    """Collect a journal one batch a step."""
+    follower = store.follow_journal(journal)
+    try:
+        for unread in follower.poll().unread:
+            yield from store.drain(unread, follower.commit)
+    finally:
+        follower.close()
+
+
+@contextmanager
+def batch_lines(count: int) -> Iterator[None]:
+    """Make the drain take so many lines a batch, as it does when it keeps up with a live application."""
+    before, ingest.BATCH_LINES = ingest.BATCH_LINES, count
+    try:
+        yield
+    finally:
+        ingest.BATCH_LINES = before

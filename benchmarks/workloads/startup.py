@@ -1,0 +1,27 @@
+"""Start of the command line and of the import, as whole processes, less a bare interpreter or not."""
+
+import subprocess
+import sys
+import time
+from functools import partial
+
+from benchmarks.harness import ROOT, Figure, Options, at_most, interleave
+
+HELP = "import sys; sys.argv = ['tracestore', '--help']; from tracestore.cli import main; main()"
+IMPORT = "import tracestore, sys; sys.exit('duckdb' in sys.modules)"
+REPEATS = 10
+
+
+def run(options: Options) -> list[Figure]:
+    """Start each program a few times a round."""
+    programs = {"tracestore --help": HELP, "import tracestore": IMPORT, "bare interpreter": "pass"}
+    results = interleave(options.rounds, {name: partial(_start_ms, code) for name, code in programs.items()})
+    bars = {"tracestore --help": at_most(150)}
+    return [Figure(name, "ms", values, bars.get(name)) for name, values in results.items()]
+
+
+def _start_ms(code: str) -> float:
+    start = time.perf_counter()
+    for _ in range(REPEATS):
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return (time.perf_counter() - start) / REPEATS * 1000
