@@ -14,7 +14,6 @@ The follower moves a position only when it is told that it was committed (`commi
 failure of its caller the next poll offers the same bytes again.
 """
 
-import errno
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 
 from tracestore.errors import InputInvalid, StoreUnavailable
 from tracestore.journal import notices
+from tracestore.journal.followed import Followed, OpenFiles
 from tracestore.journal.matching import LostPositions
 from tracestore.journal.notices import Notice
 from tracestore.journal.position import Position, path_text
@@ -49,33 +49,6 @@ class Poll:
     notices: list[Notice]
 
 
-@dataclass(slots=True)
-class Followed:
-    """What the follower knows of one segment."""
-
-    position: Position
-    path: str
-    identity: tuple[int, int]
-    seen: Found | None = None
-    """The file at the last poll; None until it was found in this run."""
-    segment: Segment | None = None
-    named: bool = True
-    """Whether the last scan found the file; without a name it lives from its open handle."""
-    settled: tuple[int, int, int] | None = None
-    """The file's state at which a quiet file held nothing but a torn line."""
-    idle_polls: int = 0
-
-    @property
-    def unread_bytes(self) -> int:
-        """Bytes behind the position at the last poll."""
-        return self.seen.size_bytes - self.position.offset if self.seen else 0
-
-    @property
-    def is_waiting_to_be_read(self) -> bool:
-        """Whether there is something behind the position that a read has not found to be torn."""
-        return self.seen is not None and self.unread_bytes > 0 and self.settled != self.seen.state
-
-
 class JournalFollower:
     """The reading end of a journal; one thread polls and commits.
 
@@ -97,11 +70,10 @@ class JournalFollower:
         self._now_ns = now_ns
         self._by_inode: dict[tuple[int, int], Followed] = {}
         self._by_id: dict[int, Followed] = {}
-        self._open_segments: dict[int, Followed] = {}
+        self._files = OpenFiles(max_open, self._say)
         self._lost = LostPositions()
         self._last_id = 0
         self._waiting = False
-        self._unreadable: set[str] = set()
         self._vacated: set[str] = set()
         self._notices: list[Notice] = []
         self._left_out = False
@@ -135,15 +107,17 @@ class JournalFollower:
 
     def close(self) -> None:
         """Let every open file go; may be called twice."""
-        for followed in list(self._open_segments.values()):
-            self._close(followed)
+        self._files.close_all()
+
+    def _say(self, notice: Notice) -> None:
+        self._notices.append(notice)
 
     def _look(self) -> None:
         """Scan the journal and account for every file and every segment."""
         self._vacated.clear()
         found = scan(self._path)
         if found is None and not self._waiting:
-            self._notices.append(notices.waiting(self._path))
+            self._say(notices.waiting(self._path))
         self._waiting = found is None
         files = found or []
         unknown = [file for file in files if not self._recognise(file)]
@@ -169,36 +143,35 @@ class JournalFollower:
         if followed is None:
             return False
         if followed.segment or followed.seen is None or followed.seen.state != file.state:
-            segment = followed.segment or self._open(file)
+            was_open = followed.segment is not None
+            segment = followed.segment or self._files.open(file)
             if segment is None:
                 return True  # said, or seen by the next poll
+            self._files.keep(followed, segment)
             if not segment.holds(followed.position):
-                self._report_cut(followed, segment, file)
-                segment.close()
+                if was_open or path_text(file.path) == path_text(followed.path):
+                    self._report_cut(followed, segment, file)  # else another file was given the inode
                 self._drop(followed)
                 return False
-            self._hold(followed, segment)
             self._settle(followed, file)
         if file.path != followed.path:
             self._rename(followed, file)
         followed.seen, followed.named, followed.idle_polls = file, True, 0
-        self._keep_within_budget(followed)
+        self._files.close_surplus(followed)
         return True
 
     def _rename(self, followed: Followed, file: Found) -> None:
         if path_text(file.path) != path_text(followed.path):
-            self._notices.append(notices.rotated(followed.path, file.path, followed.position))
+            self._say(notices.rotated(followed.path, file.path, followed.position))
         followed.path = file.path
         if followed.segment:
             followed.segment.path = file.path
 
     def _report_cut(self, followed: Followed, segment: Segment, file: Found) -> None:
         """Say what happened to a file that no longer holds what was read from it."""
-        if followed.segment is None and path_text(file.path) != path_text(followed.path):
-            return  # another file was given the inode; what is known has its own story
         position, unread_bytes = followed.position, followed.unread_bytes
         same_head = segment.holds_head(position)
-        self._notices.append(notices.cut(file.path, position, file.size_bytes, unread_bytes, same_head=same_head))
+        self._say(notices.cut(file.path, position, file.size_bytes, unread_bytes, same_head=same_head))
 
     def _settle(self, followed: Followed, file: Found) -> None:
         """Stop offering a segment that holds only a torn line and has been quiet since before it was read."""
@@ -213,7 +186,7 @@ class JournalFollower:
         segment = followed.segment
         if segment is None or followed.seen is None:
             if followed.seen is not None:
-                self._notices.append(notices.vanished(followed.path, followed.position, followed.unread_bytes))
+                self._say(notices.vanished(followed.path, followed.position, followed.unread_bytes))
             self._drop(followed)
             return
         status = segment.stat()
@@ -226,55 +199,60 @@ class JournalFollower:
         unchanged = followed.seen.state == file.state
         followed.seen = file
         if followed.named:
-            self._notices.append(notices.unlinked(followed.path, followed.position, followed.unread_bytes))
+            self._say(notices.unlinked(followed.path, followed.position, followed.unread_bytes))
         followed.named = False
         followed.idle_polls = 0 if followed.is_waiting_to_be_read or not unchanged else followed.idle_polls + 1
         if status.st_nlink == 0 and followed.idle_polls > 1:
             if followed.unread_bytes > 0:
-                self._notices.append(notices.vanished(followed.path, followed.position, followed.unread_bytes))
+                self._say(notices.vanished(followed.path, followed.position, followed.unread_bytes))
             self._drop(followed)
 
     def _adopt(self, file: Found) -> None:
         """Take a file that no known inode explains: read before under another one, or new."""
-        segment = self._open(file)
+        segment = self._files.open(file)
         if segment is None:
             return
-        for other in list(self._open_segments.values()):
-            if not other.named and other.unread_bytes <= 0 and segment.holds(other.position):
-                self._drop(other)  # the file came back as a copy, with all that was read of it
-        position = self._lost.take(segment)
+        try:
+            position = self._position_of(segment)
+        except StoreUnavailable:
+            segment.close()
+            raise
         if position is None:
             self._last_id = next(self._segment_ids)
             position = segment.start(self._last_id)
-            say = notices.replaced if file.path in self._vacated else notices.new_segment
-            self._notices.append(say(file.path, self._last_id))
+            notice = notices.replaced if file.path in self._vacated else notices.new_segment
+            self._say(notice(file.path, self._last_id))
         elif position.path == path_text(file.path) or (position.device, position.inode) != file.identity:
-            self._notices.append(notices.returned(file.path, position))
+            self._say(notices.returned(file.path, position))
         else:
-            self._notices.append(notices.rotated(position.path, file.path, position))
+            self._say(notices.rotated(position.path, file.path, position))
         followed = Followed(position, file.path, file.identity, file)
         self._enter(followed)
-        self._hold(followed, segment)
-        self._keep_within_budget(followed)
+        self._files.keep(followed, segment)
+        self._files.close_surplus(followed)
+
+    def _position_of(self, segment: Segment) -> Position | None:
+        """Return the position that was reached in this content and whose file is not in sight, if any."""
+        for other in self._files.without_a_name():
+            if other.unread_bytes <= 0 and segment.holds(other.position):
+                self._drop(other)  # the file is back as a copy, with all that was read of it
+        return self._lost.take(segment)
 
     def _offer(self) -> list[Unread]:
         """Return the oldest segments with something to read, opened; let other files go to make room."""
         waiting = [followed for followed in self._by_id.values() if followed.is_waiting_to_be_read]
-        waiting.sort(key=_offer_order)
+        waiting.sort(key=lambda followed: followed.read_order)
         chosen = waiting[: self._max_open]
         self._left_out = len(waiting) > len(chosen)
-        chosen_ids = {followed.position.segment_id for followed in chosen}
-        spare = [other for key, other in self._open_segments.items() if key not in chosen_ids]
-        spare.sort(key=lambda other: other.seen.mtime_ns if other.seen else 0)
-        for other in spare[: max(0, len(chosen) + len(spare) - self._max_open)]:
+        for other in self._files.in_the_way_of(chosen):
             if other.named:
-                self._close(other)
+                self._files.close(other)
             else:
                 self._drop(other)
         return [
             Unread(segment, followed.position)
             for followed in chosen
-            if (segment := followed.segment or self._reopen(followed)) is not None
+            if (segment := self._files.opened(followed)) is not None
         ]
 
     def _enter(self, followed: Followed) -> None:
@@ -283,53 +261,7 @@ class JournalFollower:
 
     def _drop(self, followed: Followed) -> None:
         """Let a segment's file go, and keep its position for when the content turns up again."""
-        self._close(followed)
+        self._files.close(followed)
         del self._by_inode[followed.identity]
         del self._by_id[followed.position.segment_id]
         self._lost.add(followed.position)
-
-    def _open(self, file: Found) -> Segment | None:
-        """Open a file as the scan saw it; None when it has moved since, or is unreadable among others."""
-        try:
-            segment = Segment.open(file.path)
-        except StoreUnavailable as error:
-            if error.errno == errno.ENOENT:
-                return None  # renamed since the scan; the next one finds it under its new name
-            if error.errno not in (errno.EACCES, errno.EPERM) or not file.is_one_of_many:
-                raise
-            if file.path not in self._unreadable:
-                self._unreadable.add(file.path)
-                self._notices.append(notices.unreadable(file.path, str(error)))
-            return None
-        self._unreadable.discard(file.path)
-        if segment.identity != file.identity:
-            segment.close()
-            return None
-        return segment
-
-    def _reopen(self, followed: Followed) -> Segment | None:
-        segment = self._open(followed.seen) if followed.seen else None
-        if segment is not None:
-            self._hold(followed, segment)
-        return segment
-
-    def _hold(self, followed: Followed, segment: Segment) -> None:
-        followed.segment = segment
-        self._open_segments[followed.position.segment_id] = followed
-
-    def _close(self, followed: Followed) -> None:
-        if followed.segment:
-            followed.segment.close()
-            followed.segment = None
-            del self._open_segments[followed.position.segment_id]
-
-    def _keep_within_budget(self, followed: Followed) -> None:
-        """Let a file that was only looked at go again when enough are open; `_offer` opens it in its turn."""
-        if len(self._open_segments) > self._max_open:
-            self._close(followed)
-
-
-def _offer_order(followed: Followed) -> tuple[bool, tuple[int, int, str]]:
-    """Sort key: what only lives from its open handle, then oldest first."""
-    assert followed.seen is not None
-    return followed.named, followed.seen.age_order

@@ -5,6 +5,7 @@ by a rotation, is read to its end through it. Reads use pread, so the handle has
 own; the position is a value (`Position`) that the caller commits with the rows it covers.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -95,7 +96,7 @@ class Segment:
             or self.read_at(len(chunk.last), last_at) != chunk.last
         ):
             raise SegmentChanged(
-                0,
+                errno.ESTALE,
                 f"the journal changed while bytes {chunk.offset} to {chunk.next_offset} were read; "
                 "drop what was read and poll again",
                 self.path,
@@ -131,7 +132,8 @@ class Segment:
             wanted_bytes = min(block_bytes, end - offset)
             block = self.read_at(wanted_bytes, offset)
             if len(block) < wanted_bytes:
-                raise SegmentChanged(0, f"the journal ends at {offset + len(block)}, {end} was wanted", self.path)
+                found = f"the journal ends at {offset + len(block)} and was read up to {end}; poll again"
+                raise SegmentChanged(errno.ESTALE, found, self.path)
             yield block
             offset += len(block)
 

@@ -11,6 +11,7 @@ second fsync would succeed and prove nothing. So the segment is abandoned, and w
 acknowledged has to be appended again, into a new one.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -87,7 +88,7 @@ class SegmentWriter:
         """Make every appended line durable. When this fails, append again what it did not cover."""
         if self._unacknowledged:
             raise StoreUnavailable(
-                0,
+                errno.EIO,
                 "an earlier sync failed and cannot be repeated; append the lines since the last good sync again",
                 self._path,
             )
