@@ -1,8 +1,10 @@
 """The collector: moves journal lines into the store, and prunes on a cadence.
 
 It looks at the journal every ``POLL_S``, drains what is there batch by batch, and reports what
-happens as values; who prints them is not its business. What stops it is a signal or a disk that
-refuses: a bad line never does, a prune that fails is reported and tried again at its next turn.
+happens as values; who prints them is not its business. A segment is read as far as it went at that
+look, so that a producer who never pauses holds up neither other segments nor the end of a run.
+What stops it is a signal or a disk that refuses: a bad line never does, a prune that fails is
+reported and tried again at its next turn.
 Nothing is lost by a crash at any point: a position moves only in the transaction of its rows.
 """
 
@@ -13,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from tracestore.errors import TraceStoreError
-from tracestore.journal import Notice, SegmentChanged
+from tracestore.journal import Notice, SegmentChanged, Unread
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PruneSummary
 
 if TYPE_CHECKING:
+    from tracestore.ingest import Drained
     from tracestore.store import TraceStore
 
 POLL_S = 0.1
@@ -35,6 +38,13 @@ class Collected:
     total_inserted: int
     total_duplicates: int
     total_rejected: int
+    waiting_bytes: int = 0
+    """Journal bytes that the last look at it found and that are not read yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A look at the journal that brought nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class PruneFailed:
     error: TraceStoreError
 
 
-Event: TypeAlias = Collected | Torn | Pruned | PruneFailed | Notice
+Event: TypeAlias = Collected | Idle | Torn | Pruned | PruneFailed | Notice
 Report: TypeAlias = Callable[[Event], None]
 
 
@@ -84,64 +94,98 @@ class Collector:
         self._clock = clock
         self._next_prune = clock()
         self._inserted = self._duplicates = self._rejected = 0
+        self._waiting_bytes = 0
+        self._torn_bytes: dict[int, int] = {}
+
+    @property
+    def torn_bytes(self) -> int:
+        """Bytes at the ends of segments that wait for their newline."""
+        return sum(self._torn_bytes.values())
 
     def run(self, stop: threading.Event) -> None:
         """Collect until told to stop; then finish the batch and drain what is there once more."""
         while not stop.is_set():
             self.prune_when_due()
-            if not self._drain(stop):
+            if not self._collect_once(stop):
+                self._report(Idle())
                 stop.wait(POLL_S)
         self.drain()
 
     def drain(self) -> None:
-        """Collect everything that is there now."""
-        while self._drain(None):
-            pass
+        """Collect everything that is there now; what is appended meanwhile may stay."""
+        done: set[int] = set()
+        while waiting := [unread for unread in self._look() if unread.position.segment_id not in done]:
+            for unread in waiting:
+                if self._read(unread, stop=None):
+                    done.add(unread.position.segment_id)
 
     def prune_when_due(self) -> None:
         """Prune at the start and then on the cadence, where there is a policy."""
         if self._policy is None or self._policy.is_empty or self._clock() < self._next_prune:
             return
-        self._next_prune = self._clock() + self._prune_every_s
         try:
             self._report(Pruned(self._store.prune(self._policy)))
         except TraceStoreError as error:
             self._report(PruneFailed(error))
+        self._next_prune = self._clock() + self._prune_every_s
 
     def close(self) -> None:
         """Let the journal go."""
         self._follower.close()
 
-    def _drain(self, stop: threading.Event | None) -> bool:
+    def _collect_once(self, stop: threading.Event) -> bool:
         """Look at the journal once and read what is there; False when it brought nothing."""
+        before = self._total
+        for unread in self._look():
+            self._read(unread, stop)
+            if stop.is_set():
+                break
+        return self._total != before
+
+    @property
+    def _total(self) -> tuple[int, int, int]:
+        return self._inserted, self._duplicates, self._rejected
+
+    def _look(self) -> list[Unread]:
         poll = self._follower.poll()
         for notice in poll.notices:
             self._report(notice)
-        progress = False
-        for unread in poll.unread:
-            try:
-                for drained in self._store.drain(unread, self._follower.commit):
-                    if not drained.journal_bytes:
-                        self._report_torn(unread.segment.path, drained.torn_bytes)
-                        continue
-                    progress = True
-                    self._inserted += drained.inserted
-                    self._duplicates += drained.duplicates
-                    self._rejected += drained.rejected
-                    self._report(
-                        Collected(
-                            drained.inserted, drained.duplicates, drained.rejected, drained.journal_bytes,
-                            self._inserted, self._duplicates, self._rejected,
-                        )
-                    )  # fmt: skip
-                    if stop is not None and stop.is_set():
-                        return True
-                    if stop is not None:
-                        self.prune_when_due()
-            except SegmentChanged:  # it was rewritten under our eyes: the next poll says what it is now
-                progress = True
-        return progress
+        self._waiting_bytes = sum(unread.segment.size_bytes - unread.position.offset for unread in poll.unread)
+        return poll.unread
 
-    def _report_torn(self, path: str, torn_bytes: int) -> None:
-        if torn_bytes:
-            self._report(Torn(path, torn_bytes))
+    def _read(self, unread: Unread, stop: threading.Event | None) -> bool:
+        """Read a segment as far as it goes now; False when that did not succeed and a new look is due."""
+        segment, offset = unread.segment, unread.position.offset
+        try:
+            end = segment.size_bytes
+            for drained in self._store.drain(unread, self._follower.commit):
+                offset += drained.journal_bytes
+                self._note_torn(unread, drained.torn_bytes if not drained.journal_bytes else 0)
+                if drained.journal_bytes:
+                    self._note(drained)
+                if offset >= end:
+                    return True
+                if stop is not None:
+                    if stop.is_set():
+                        return False
+                    self.prune_when_due()
+        except SegmentChanged:  # it was rewritten under our eyes: the next poll says what it is now
+            return False
+        return True
+
+    def _note(self, drained: "Drained") -> None:
+        self._inserted += drained.inserted
+        self._duplicates += drained.duplicates
+        self._rejected += drained.rejected
+        self._waiting_bytes = max(0, self._waiting_bytes - drained.journal_bytes)
+        batch = drained.inserted, drained.duplicates, drained.rejected, drained.journal_bytes
+        self._report(Collected(*batch, *self._total, self._waiting_bytes))
+
+    def _note_torn(self, unread: Unread, torn_bytes: int) -> None:
+        """Say that a line waits for its end, once and again whenever it grew."""
+        segment_id = unread.position.segment_id
+        if torn_bytes and torn_bytes != self._torn_bytes.get(segment_id):
+            self._report(Torn(unread.segment.path, torn_bytes))
+        self._torn_bytes[segment_id] = torn_bytes
+        if not torn_bytes:
+            del self._torn_bytes[segment_id]
