@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import click
 
+from tracestore.cli.output import say
 from tracestore.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -65,14 +66,13 @@ def open_for_reading(path: Path) -> "TraceStore":
     return TraceStore(path, create=False, read_only=True)
 
 
-def open_for_writing(path: Path, *, create: bool) -> "TraceStore":
+def open_for_writing(path: Path, *, create: bool, notify: Callable[[str], None] = say) -> "TraceStore":
     """Open a store for this process alone; say what had to be mended."""
-    from tracestore.cli.output import say
     from tracestore.store import TraceStore
 
     store = TraceStore(path, create=create)
     for notice in store.notices:
-        say(notice)
+        notify(notice)
     return store
 
 

@@ -2,15 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tracestore.cli.options import common_options, open_for_writing, policy_of, require, retention_options
 from tracestore.cli.output import print_json, print_text, progress
-
-if TYPE_CHECKING:
-    from tracestore.maintenance.summary import PruneSummary
+from tracestore.cli.wording import pruned_text
 
 
 @click.command("prune", short_help="Delete what is past its age or over the byte cap.")
@@ -33,15 +30,4 @@ def command(
     if as_json:
         print_json(asdict(summary))
     else:
-        print_text(summary_text(summary))
-
-
-def summary_text(summary: "PruneSummary") -> str:
-    """Say what a prune did, or would do."""
-    from tracestore.units import format_size_bytes
-
-    verb, gave = ("would delete", "would give") if summary.dry_run else ("deleted", "gave")
-    evicted = f" ({summary.bodies_evicted:,} over the cap)" if summary.bodies_evicted else ""
-    bodies = f"{summary.bodies_deleted:,} bodies{evicted}"
-    back = format_size_bytes(summary.bytes_reclaimed)
-    return f"{verb} {summary.records_deleted:,} records and {bodies}; {gave} {back} back to the disk"
+        print_text(pruned_text(summary))
