@@ -41,7 +41,7 @@ class InsertSummary:
     inserted: int
     duplicates: int
     rejected: int
-    """Records whose own id stands on another record; kept verbatim in ``rejected.ndjson``."""
+    """Lines that are no record, or whose own id stands on another one; kept verbatim in ``rejected.ndjson``."""
 
 
 class TraceStore:
@@ -98,6 +98,16 @@ class TraceStore:
         lines = [_line(index, record) for index, record in enumerate(records)]
         with self._inserting:
             total = self._writing("insert_records").insert(lines)
+        return InsertSummary(total.inserted, total.duplicates, total.rejected)
+
+    def insert_lines(self, lines: Iterable[bytes]) -> InsertSummary:
+        """Store journal lines as they are, durably on return; each without its newline.
+
+        What a collector would do with them: a line that is no record is set aside, verbatim and
+        with the reason, in ``rejected.ndjson``, and never stops the others.
+        """
+        with self._inserting:
+            total = self._writing("insert_lines").insert(list(lines))
         return InsertSummary(total.inserted, total.duplicates, total.rejected)
 
     def drain(self, unread: Unread, commit: Callable[[Position], None]) -> "Iterator[Drained]":
