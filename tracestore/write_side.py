@@ -50,11 +50,13 @@ class WriteSide:
         self._journal.sync()
         self._drained.pop(appended.path, None)  # it counts as drained only when all of it is
         total = Drained()
-        for unread in self._own.poll().unread:
-            batches = list(self.ingest.drain(unread, self._own.commit))
-            if unread.segment.path == appended.path:
-                total = sum(batches, Drained())
-                self._drained[appended.path] = unread.position.segment_id
+        # A poll offers no more segments than it may hold open, so ours may come with a later one.
+        while appended.path not in self._drained and (offered := self._own.poll().unread):
+            for unread in offered:
+                batches = list(self.ingest.drain(unread, self._own.commit))
+                if unread.segment.path == appended.path:
+                    total = sum(batches, Drained())
+                    self._drained[appended.path] = unread.position.segment_id
         self._drop_segments(keep=appended.path)
         return total
 

@@ -133,9 +133,13 @@ class Writer:
         return [dict(zip(_POSITION_COLUMNS, row, strict=True)) for row in rows]
 
     def forget_positions(self, segment_ids: Sequence[int]) -> None:
-        """Drop the positions of segments that are gone for good."""
+        """Drop the positions of segments that are gone for good, but the newest: ids are never given twice."""
         with self._database.writing() as cursor:
-            cursor.execute("DELETE FROM raw.positions WHERE list_contains(?, segment_id)", [list(segment_ids)])
+            cursor.execute(
+                "DELETE FROM raw.positions WHERE list_contains(?, segment_id)"
+                " AND segment_id < (SELECT max(segment_id) FROM raw.positions)",
+                [list(segment_ids)],
+            )
 
     def note_gone(self, count: int) -> None:
         """Tell that this many bodies became evicted or lost."""
