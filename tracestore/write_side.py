@@ -46,6 +46,8 @@ class WriteSide:
 
     def insert(self, lines: Sequence[bytes]) -> Drained:
         """Append lines to this process's own segment, make them durable, and drain it."""
+        if not lines:
+            return Drained()
         appended = self._journal.append(lines)
         self._journal.sync()
         self._drained.pop(appended.path, None)  # it counts as drained only when all of it is
