@@ -315,3 +315,26 @@ def test_one_body_is_in_memory_at_a_time(make_database: MakeDatabase) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 10_000_000
+
+
+def test_what_is_no_number_of_json_never_becomes_null(make_database: MakeDatabase) -> None:
+    path = make_database(
+        OLDER,
+        insert(
+            "records",
+            id="a",
+            kind="span-close",
+            spanId="s",
+            name="n",
+            extensionId="x",
+            timestamp=1,
+            durationMs=float("inf"),
+            status="ok",
+            attributes='{"cost": NaN}',
+        ),
+    )
+
+    (record,) = read_seed_records(path)
+
+    assert record["durationMs"] == "inf"
+    assert record["attributes"] == '{"cost": NaN}'

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -99,10 +100,16 @@ def _to_json(key: str, value: _SqlValue) -> Any:
         return {"base64": base64.b64encode(value).decode("ascii")}
     if key in _JSON_TEXT_KEYS and isinstance(value, str):
         try:
-            return json.loads(value)
+            return json.loads(value, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return value  # stays visible, and is set aside because it is no object
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # no number of JSON: as text it is set aside too, as null it would be a changed value
     return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _read_body(connection: sqlite3.Connection, bodies: BodiesTable, rowid: _SqlValue) -> dict[str, Any]:
