@@ -235,3 +235,11 @@ def test_the_kernel_sees_the_same_order(root, tmp_path):
     calls = re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE)
     order = re.sub(r"(\w+)( \1)+", r"\1+", " ".join(calls).replace("renameat2", "rename").replace("renameat", "rename"))
     assert order.endswith("syncfs rename+ syncfs")
+
+
+def test_a_file_system_that_refuses_the_placement_hint_is_fine(local, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr(durable.fcntl, "ioctl", refuse)
+    assert local.get(local.put(b"first, which makes stage/")) == b"first, which makes stage/"

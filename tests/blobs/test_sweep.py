@@ -160,10 +160,16 @@ def test_confirm_is_asked_in_chunks_under_the_lock_and_progress_is_told(store, m
     digests = fill(store, 11)
     asked, told = [], []
 
+    def try_lock():
+        free = store.lock.acquire(blocking=False)
+        if free:
+            store.lock.release()
+        asked.append(free)
+
     def confirm(chunk):
-        taken = threading.Thread(target=lambda: asked.append(store.lock.acquire(blocking=False)))
-        taken.start()
-        taken.join()
+        other = threading.Thread(target=try_lock)
+        other.start()
+        other.join()
         asked.append(tuple(chunk))
         return chunk
 
