@@ -9,11 +9,11 @@ then hold a replacement character where a lone surrogate stood, so that SQL alwa
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import arro3.core as arrow
+import msgspec
 
 from blobs import Digest
 from tracestore.database.promoted import COLUMNS as PROMOTED
@@ -62,8 +62,7 @@ FROM raw.records
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A record about to be inserted, with the identity that was worked out for it."""
 
     line: Line

@@ -45,7 +45,7 @@ _CHOICES = {"level": "debug, info, warn, error", "status": "ok, error", "bodyEnc
 _PROBLEM = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$", re.DOTALL)
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A record as it goes into the store.
 
     ``record`` has no body any more: ``body`` holds its bytes. ``extra`` are the keys no kind knows.
@@ -68,7 +68,7 @@ def decode_line(data: bytes) -> Line:
             record.timestamp = _decode_time(data).timestamp
     except (msgspec.DecodeError, UnicodeDecodeError):
         return line_of(_decode_by_standard_library(data))
-    return _finish(record, None)
+    return _finish(record, None, is_unicode=True)  # msgspec took it, so no lone surrogate is in it
 
 
 def line_of(members: Any) -> Line:
@@ -91,7 +91,8 @@ def line_of(members: Any) -> Line:
         raise RecordInvalid(_explained(str(error), known)) from error
     if isinstance(timestamp, Decimal):
         record.timestamp = timestamp
-    return _finish(record, {key: value for key, value in members.items() if key not in known} or None)
+    extra = {key: value for key, value in members.items() if key not in known} or None
+    return _finish(record, extra, is_unicode=False)
 
 
 def members_of(record: object) -> dict[str, Any]:
@@ -135,13 +136,13 @@ def milliseconds_of(timestamp_ns: int) -> int | Decimal:
     return whole_ms if rest_ns == 0 else (Decimal(timestamp_ns) / NS_PER_MS).normalize()
 
 
-def _finish(record: Record, extra: dict[str, Any] | None) -> Line:
+def _finish(record: Record, extra: dict[str, Any] | None, *, is_unicode: bool) -> Line:
     """Take body and time out of a decoded record, and check what types alone do not say."""
     body = _body_bytes(record)
     timestamp_ns, is_whole = _timestamp_ns(record.timestamp)
     _check_links(record)
     exact = None
-    if not (is_whole and _fits_columns(record, extra)):
+    if not (is_whole and _fits_double(record) and (is_unicode or _is_unicode(record, extra))):
         exact = encode_json(members_of(record) | (extra or {}))
     record.timestamp = milliseconds_of(timestamp_ns)
     return Line(record, timestamp_ns, body, extra, exact)
@@ -182,11 +183,14 @@ def _check_links(record: Record) -> None:
             raise RecordInvalid(f"links[{index}].spanId: wanted str, found {_shown(link.get('spanId'))}")
 
 
-def _fits_columns(record: Record, extra: dict[str, Any] | None) -> bool:
-    """Tell whether typed columns hold the record without changing a value."""
+def _fits_double(record: Record) -> bool:
+    """Tell whether a column of doubles holds the duration."""
     duration_ms = record.duration_ms if isinstance(record, SpanClose) else 0
-    if isinstance(duration_ms, int) and abs(duration_ms) > EXACT_DOUBLE_LIMIT:
-        return False
+    return isinstance(duration_ms, float) or abs(duration_ms) <= EXACT_DOUBLE_LIMIT
+
+
+def _is_unicode(record: Record, extra: dict[str, Any] | None) -> bool:
+    """Tell whether text columns hold the record: no lone surrogate is in it."""
     try:
         _encode((record, extra))
     except UnicodeEncodeError:
