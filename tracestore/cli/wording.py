@@ -1,9 +1,12 @@
-"""Sentences about results that more than one command prints."""
+"""Results that more than one command prints, and their sentences."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracestore.maintenance.summary import PruneSummary
 from tracestore.units import format_size_bytes
+
+if TYPE_CHECKING:
+    from tracestore.store import TraceStore
 
 
 def pruned_text(summary: PruneSummary) -> str:
@@ -15,11 +18,18 @@ def pruned_text(summary: PruneSummary) -> str:
     return f"{verb} {summary.records_deleted:,} records and {bodies}; {gave} {back} back to the disk"
 
 
+def stats_of(store: "TraceStore") -> dict[str, Any]:
+    """Return the figures of a store, their times as ISO 8601."""
+    stats = store.stats()
+    times = {key: stats[key].replace(" ", "T") + "Z" for key in ("oldest", "newest") if stats[key] is not None}
+    return stats | times
+
+
 def stats_text(stats: dict[str, Any]) -> str:
     """Write the figures for people."""
     size = format_size_bytes
     lines = {
-        "records": f"{stats['records']:,} in {stats['turns']:,} turns of {stats['conversations']:,} conversations",
+        "records": f"{stats['records']:,}; turns {stats['turns']:,}, conversations {stats['conversations']:,}",
         "time": f"{stats['oldest']} to {stats['newest']}" if stats["records"] else "nothing stored yet",
         "bodies sent": f"{stats['bodies']:,}, {size(stats['body_bytes'])}",
         "kept once": f"{stats['unique_bodies']:,}, {size(stats['unique_body_bytes'])}",
@@ -32,7 +42,8 @@ def stats_text(stats: dict[str, Any]) -> str:
 
 
 def _saving(stats: dict[str, Any]) -> str:
-    """Say how much smaller bodies are on disk than they were sent; of those evicted there is no saving."""
+    """Say how much smaller bodies are on disk than they were sent; what was evicted is no saving."""
     if not stats["blob_bytes_on_disk"] or stats["evicted_bodies"] or stats["lost_bodies"]:
         return ""
-    return f", {stats['body_bytes'] / stats['blob_bytes_on_disk']:.1f} times smaller than sent"
+    ratio = stats["body_bytes"] / stats["blob_bytes_on_disk"]
+    return f", {ratio:.1f} times smaller than sent" if ratio > 1 else ", because small files take whole disk blocks"
