@@ -45,8 +45,6 @@ def translated(what: str) -> Iterator[None]:
         raise StoreUnavailable(f"{what}: interrupted; try again") from error
     except (duckdb.FatalException, duckdb.InternalException) as error:
         raise StoreUnavailable(f"{what}: DuckDB gave up: {_first_line(error)}; open the store again") from error
-    except duckdb.InterruptException as error:  # a swap of the file waited for this reader, and then went on
-        raise StoreUnavailable(f"{what}: interrupted by a compaction; try again") from error
     except duckdb.Error as error:
         raise StoreBroken(f"{what}: {_first_line(error)}") from error
 
