@@ -79,6 +79,7 @@ class Pruner:
     def apply(self, plan: PrunePlan, *, force: bool = False, on_progress: Progress | None = None) -> PruneSummary:
         """Do what the plan says, as far as it still holds; returns what really happened."""
         self._check(plan, force)
+        file_bytes = self._file_bytes()  # the checkpoint of the deletions lets the file grow before it shrinks
         cutoff_ns = plan.survivors.cutoff_ns
         records = 0 if cutoff_ns is None or not plan.expired_records else self._retention.expire(cutoff_ns)
         spared = set() if cutoff_ns is None else self._retention.revived_bodies(cutoff_ns, plan.newest_seq)
@@ -101,7 +102,7 @@ class Pruner:
         if records or evicted:
             policy = plan.policy
             self._retention.record_prune(policy.max_age_ms, policy.max_total_body_bytes, records, len(evicted))
-        database_bytes = self._compact()
+        database_bytes = max(0, min(self._compact(), file_bytes - self._file_bytes()))
         return PruneSummary(
             records_deleted=records,
             bodies_deleted=swept.blobs_deleted,
@@ -133,6 +134,10 @@ class Pruner:
                 f"prune refused: {'; '.join(reasons)}. Run tracestore verify to see what is wrong,"
                 " or prune with --force"
             )
+
+    def _file_bytes(self) -> int:
+        path = self._database.path
+        return 0 if path is None else path.stat().st_size
 
     def _compact(self) -> int:
         """Give dead space of the database back once there is enough; returns bytes."""
