@@ -87,7 +87,8 @@ class Corpus:
         number = 0
         while True:
             for _ in range(_WINDOW_TURNS):
-                self._add_turn(pending, rng, number, self.start_ms + int(number * spacing_ms))
+                start_ms = self.start_ms + int(number * spacing_ms)
+                _Turn(pending, rng, number, start_ms, self.body_share, self.message_bytes).write()
                 number += 1
             pending.sort()
             next_start_ms = self.start_ms + int(number * spacing_ms)
@@ -108,66 +109,81 @@ class Corpus:
                     f'"level":"warn","msg":"upload was late","attributes":{{"attempt":{rng.randrange(9)}}}}}'
                 )
 
-    def _add_turn(self, into: list[_Timed], rng: random.Random, number: int, ms: int) -> None:
-        """Add one turn's lines."""
-        turn, root = f"{rng.getrandbits(64):016x}", f"{rng.getrandbits(64):016x}"
-        model, task = _MODELS[number % len(_MODELS)], number % 37
-        conversation = f"agent-{model}-{task}-{number // 3}"
-        head = f'"extensionId":"provider-openai","conversationId":"{conversation}","turnId":"{turn}"'
-        talk = _Talk(self.message_bytes, rng, turn, model) if rng.random() < self.body_share else None
-        begin = ms
 
-        def add(line: str) -> None:
-            into.append((ms, len(into), line))
+class _Turn:
+    """Writes the lines of one turn, its clock running."""
 
-        add(
-            f'{{"kind":"span-open","timestamp":{ms},{head},"spanId":"{root}","name":"turn",'
-            '"attributes":{"corpus":"generated"}}'
-        )
-        add(f'{{"kind":"log","timestamp":{ms},{head},"level":"info","msg":"turn started","spanId":"{root}"}}')
-        steps = rng.randrange(1, 7)
+    def __init__(
+        self, into: list[_Timed], rng: random.Random, number: int, ms: int, body_share: float, message_bytes: int
+    ) -> None:
+        self._into = into
+        self._rng = rng
+        self._ms = self._begin_ms = ms
+        turn, self._root = f"{rng.getrandbits(64):016x}", f"{rng.getrandbits(64):016x}"
+        self._model = _MODELS[number % len(_MODELS)]
+        conversation = f"agent-{self._model}-{number % 37}-{number // 3}"
+        self._head = f'"extensionId":"provider-openai","conversationId":"{conversation}","turnId":"{turn}"'
+        self._talk = _Talk(message_bytes, rng, turn, self._model) if rng.random() < body_share else None
+
+    def write(self) -> None:
+        """Write the whole turn."""
+        head, root = self._head, self._root
+        self._open(f'{head},"spanId":"{root}","name":"turn","attributes":{{"corpus":"generated"}}')
+        self._log(f'{head},"level":"info","msg":"turn started","spanId":"{root}"')
+        steps = self._rng.randrange(1, 7)
         for index in range(steps):
-            ids, tokens = rng.getrandbits(128), rng.getrandbits(40)
-            step, call = f"{ids >> 64:016x}", f"{ids & 0xFFFFFFFFFFFFFFFF:016x}"
-            wait_ms, output, tool_ms = 400 + tokens % 3_001, 10 + (tokens >> 12) % 400, 3 + (tokens >> 24) % 900
-            step_ms = ms + 1
-            ms += 1
-            of_step, of_call = f'{head},"spanId":"{step}"', f'{head},"spanId":"{call}"'
-            add(
-                f'{{"kind":"span-open","timestamp":{ms},{of_step},"name":"step","parentSpanId":"{root}",'
-                f'"attributes":{{"index":{index}}}}}'
+            self._step(index, is_last=index == steps - 1)
+        self._close(f'{head},"spanId":"{root}","name":"turn","durationMs":{self._ms - self._begin_ms},"status":"ok"')
+
+    def _step(self, index: int, *, is_last: bool) -> None:
+        ids, chance = self._rng.getrandbits(128), self._rng.getrandbits(40)
+        call, output = f"{ids & 0xFFFFFFFFFFFFFFFF:016x}", 10 + (chance >> 12) % 400
+        step = f'{self._head},"spanId":"{ids >> 64:016x}"'
+        self._ms += 1
+        begin_ms = self._ms
+        self._open(f'{step},"name":"step","parentSpanId":"{self._root}","attributes":{{"index":{index}}}')
+        span = f'{self._head},"spanId":"{call}","name":"provider.request","parentSpanId":"{ids >> 64:016x}"'
+        self._call(span, index, call, 400 + chance % 3_001, output)
+        if not is_last:
+            tool, tool_ms, ok = _TOOLS[chance % 4], 3 + (chance >> 24) % 900, "false" if chance % 23 == 0 else "true"
+            self._ms += tool_ms
+            self._log(
+                f'{step},"level":"info","msg":"tool {tool} finished","parentSpanId":"{self._root}","attributes":'
+                f'{{"tool":"{tool}","ok":{ok},"resultBytes":{output * 7},"durationMs":{tool_ms}}}'
             )
-            request, size = talk.request() if talk else ("", 3_500 + 1_500 * index)
-            ms += 1
-            add(
-                f'{{"kind":"span-open","timestamp":{ms},{of_call},"name":"provider.request","parentSpanId":"{step}",'
-                f'"attributes":{{"model":"{model}","provider":"openai","endpoint":"/v1/chat/completions",'
-                f'"requestBytes":{size},"messageCount":{1 + 2 * index}}}{request}}}'
-            )
-            ms += wait_ms
-            response = talk.response(call, output) if talk else ""
-            add(
-                f'{{"kind":"span-close","timestamp":{ms},{of_call},"name":"provider.request","durationMs":{wait_ms},'
-                f'"status":"ok","parentSpanId":"{step}","attributes":{{"model":"{model}","httpStatus":200,'
-                f'"inputTokens":{size // 4},"outputTokens":{output},"finishReason":"stop"}}{response}}}'
-            )
-            if index < steps - 1:
-                ms += tool_ms
-                tool = _TOOLS[tokens % 4]
-                ok = "false" if tokens % 23 == 0 else "true"
-                add(
-                    f'{{"kind":"log","timestamp":{ms},{of_step},"level":"info","msg":"tool {tool} finished",'
-                    f'"parentSpanId":"{root}","attributes":{{"tool":"{tool}","ok":{ok},"resultBytes":{output * 7},'
-                    f'"durationMs":{tool_ms}}}}}'
-                )
-            add(
-                f'{{"kind":"span-close","timestamp":{ms},{of_step},"name":"step","durationMs":{ms - step_ms},'
-                f'"status":"ok","parentSpanId":"{root}","attributes":{{"toolCalls":1}}}}'
-            )
-        add(
-            f'{{"kind":"span-close","timestamp":{ms},{head},"spanId":"{root}","name":"turn",'
-            f'"durationMs":{ms - begin},"status":"ok"}}'
+        self._close(
+            f'{step},"name":"step","durationMs":{self._ms - begin_ms},"status":"ok","parentSpanId":"{self._root}",'
+            '"attributes":{"toolCalls":1}'
         )
+
+    def _call(self, span: str, index: int, call: str, wait_ms: int, output: int) -> None:
+        """Write a provider call: request and response, with bodies where this turn has them."""
+        model, talk = self._model, self._talk
+        body, size = talk.request() if talk else ("", 3_500 + 1_500 * index)
+        self._ms += 1
+        self._open(
+            f'{span},"attributes":{{"model":"{model}","provider":"openai","endpoint":"/v1/chat/completions",'
+            f'"requestBytes":{size},"messageCount":{1 + 2 * index}}}{body}'
+        )
+        self._ms += wait_ms
+        body = talk.response(call, output) if talk else ""
+        self._close(
+            f'{span},"durationMs":{wait_ms},"status":"ok","attributes":{{"model":"{model}","httpStatus":200,'
+            f'"inputTokens":{size // 4},"outputTokens":{output},"finishReason":"stop"}}{body}'
+        )
+
+    def _open(self, members: str) -> None:
+        self._add("span-open", members)
+
+    def _close(self, members: str) -> None:
+        self._add("span-close", members)
+
+    def _log(self, members: str) -> None:
+        self._add("log", members)
+
+    def _add(self, kind: str, members: str) -> None:
+        into, ms = self._into, self._ms
+        into.append((ms, len(into), f'{{"kind":"{kind}","timestamp":{ms},{members}}}'))
 
 
 class _Talk:
