@@ -13,7 +13,7 @@ JSON column          the JSON itself, not text that holds it
 import json
 import math
 from collections.abc import Sequence
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -71,3 +71,10 @@ def _finite(value: Any) -> Any:
 def utc_text(when: datetime, timespec: str = "microseconds") -> str:
     """Write a time of the store, which has no zone because all are UTC."""
     return when.isoformat(timespec=timespec) + "Z"
+
+
+def utc_text_of_ns(when_ns: int) -> str:
+    """Write a time in nanoseconds since 1970, none of them lost."""
+    seconds, rest_ns = divmod(when_ns, 1_000_000_000)
+    fraction = f"{rest_ns:09}".rstrip("0").ljust(3, "0")
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction}Z"

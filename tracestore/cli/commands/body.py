@@ -4,18 +4,17 @@ import base64
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import click
 
+from blobs import Digest, DigestInvalid
+from tracestore.cli.finding import find_record
 from tracestore.cli.options import common_options, open_for_reading
 from tracestore.cli.output import print_json
-from tracestore.errors import InputInvalid, NotFound
+from tracestore.errors import NotFound
 
 if TYPE_CHECKING:
     from tracestore.store import TraceStore
-
-DIGEST_DIGITS = 64
 
 
 @click.command("body", short_help="Write the exact bytes of a body to stdout.")
@@ -25,7 +24,7 @@ def command(id_: str, store: Path, as_json: bool) -> None:
     """Write the exact bytes of a body to stdout, and nothing else.
 
     ID is the record's id (a UUID) or the body's digest (64 hex digits). With --json the bytes come
-    as "body", text or base64 as "encoding" says.
+    as "body", text or base64 as "body_encoding" says.
     """
     with open_for_reading(store) as opened:
         digest = _digest(opened, id_)
@@ -40,19 +39,14 @@ def command(id_: str, store: Path, as_json: bool) -> None:
 
 def _digest(store: "TraceStore", id_: str) -> str:
     """Return the digest that an id stands for."""
-    if len(id_) == DIGEST_DIGITS:
-        try:
-            return bytes.fromhex(id_).hex()
-        except ValueError:
-            pass  # no digest, and too long for a UUID: the message below says what is wanted
     try:
-        record = store.reader.record(UUID(id_))
-    except ValueError as error:
-        wanted = f"a record id (a UUID) or a digest ({DIGEST_DIGITS} hex digits)"
-        hint = "; tracestore show lists the record ids of a span" if store.reader.span(id_) else ""
-        raise InputInvalid(f"ID: wanted {wanted}, found {id_!r:.80}{hint}") from error
+        return Digest.parse(id_.lower()).hex()
+    except DigestInvalid:
+        record = find_record(store, id_)
     if record is None:
-        raise NotFound(f"{store.path}: no record {id_}")
+        wanted = f"{id_!r:.80} is neither a record (a UUID) nor a body (64 hex digits) of this store"
+        hint = "; tracestore show lists the records of this span" if store.reader.span(id_) else ""
+        raise NotFound(f"{store.path}: {wanted}{hint}")
     if record.body_digest is None:
         raise NotFound(f"{store.path}: record {id_} has no body")
     return record.body_digest
@@ -69,6 +63,6 @@ def _why_gone(store: "TraceStore", digest: str) -> str:
 
 def _encoded(body: bytes) -> dict[str, str]:
     try:
-        return {"encoding": "utf-8", "body": body.decode()}
+        return {"body_encoding": "utf-8", "body": body.decode()}
     except UnicodeDecodeError:
-        return {"encoding": "base64", "body": base64.b64encode(body).decode()}
+        return {"body_encoding": "base64", "body": base64.b64encode(body).decode()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracestore.cli.options import common_options, open_for_reading, require
-from tracestore.cli.output import is_terminal, print_json, print_table, print_text, say
+from tracestore.cli.output import is_terminal, print_json, print_line, print_table, print_text, say
 from tracestore.cli.values import cell_text, json_row
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ SHOWN_ROWS = 1000
 """A terminal gets no more; a pipe, JSON and CSV get all."""
 
 _NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
+
+_EXPLAINED = ["explain_key", "explain_value"]
 
 _VIEWS = {
     "records": "one row a record, as it was written; attributes, links and extra are JSON",
@@ -65,6 +67,10 @@ def command(sql: str | None, as_csv: bool, schema: bool, store: Path, as_json: b
 
 
 def _print_rows(result: "QueryResult") -> None:
+    if result.columns == _EXPLAINED:  # a drawing of many lines
+        for line in "\n".join(str(row[1]) for row in result.rows).splitlines():
+            print_line(line)
+        return
     rows = result.rows[:SHOWN_ROWS] if is_terminal(sys.stdout) else result.rows
     right = frozenset(
         name for name, type_ in zip(result.columns, result.types, strict=True) if type_.strip("U").startswith(_NUMERIC)

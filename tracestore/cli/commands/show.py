@@ -1,16 +1,17 @@
 """`tracestore show`: every field of a record, or of all records of a span."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import click
 
+from tracestore.cli.finding import find_records
 from tracestore.cli.options import common_options, open_for_reading
 from tracestore.cli.output import print_json, print_line, print_text
-from tracestore.cli.values import cell_text
+from tracestore.cli.values import cell_text, utc_text_of_ns
 from tracestore.errors import NotFound
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def command(id_: str, with_body: bool, store: Path, as_json: bool) -> None:
     ID is a record id (a UUID) or a span id. `tracestore body` writes a body's exact bytes.
     """
     with open_for_reading(store) as opened:
-        records = _find(opened, id_)
+        records = find_records(opened, id_)
+        if not records:
+            raise _unknown(opened, id_)
         for record in records:
             if with_body:
                 opened.fetch_body(record)
@@ -40,24 +43,20 @@ def command(id_: str, with_body: bool, store: Path, as_json: bool) -> None:
         _print(records)
 
 
-def _find(store: "TraceStore", id_: str) -> "Sequence[StoredRecord]":
-    try:
-        record = store.reader.record(UUID(id_))
-    except ValueError:
-        record = None
-    records = [record] if record is not None else store.reader.span(id_)
-    if not records:
-        hint = "this is a turn: tracestore view shows it" if store.reader.turn(id_) else "tracestore view shows spans"
-        raise NotFound(f"{store.path}: no record or span {id_!r:.80}; {hint}")
-    return records
+def _unknown(store: "TraceStore", id_: str) -> NotFound:
+    is_turn = bool(store.reader.turn(id_))
+    hint = "it is a turn: tracestore view shows it" if is_turn else "tracestore list shows the turns there are"
+    return NotFound(f"{store.path}: no record or span {id_!r:.80}; {hint}")
 
 
 def _members(record: "StoredRecord", with_body: bool) -> dict[str, Any]:
-    members = {field.name: getattr(record, field.name) for field in fields(record)}
-    if not with_body:
-        del members["body"]
-    elif isinstance(record.body, bytes):
-        members["body"] = None  # in JSON only text stands for itself; `tracestore body --json` has the bytes
+    """Return the fields by name, the time also for people."""
+    members: dict[str, Any] = {"time": utc_text_of_ns(record.timestamp_ns)}
+    members |= {field.name: getattr(record, field.name) for field in fields(record) if field.name != "body"}
+    if with_body and isinstance(record.body, bytes):
+        members |= {"body": base64.b64encode(record.body).decode(), "body_encoding": "base64"}
+    elif with_body:
+        members["body"] = record.body
     return members
 
 
