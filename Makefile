@@ -9,7 +9,7 @@ demo: .venv/.ready
 	.venv/bin/tracestore demo
 
 test: lint test-oldest
-	.venv/bin/python -m pytest
+	TRACESTORE_OTHER_PYTHON=.venv-oldest/bin/python .venv/bin/python -m pytest
 
 lint: .venv/.ready-test
 	.venv/bin/ruff check .
