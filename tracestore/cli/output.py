@@ -47,7 +47,10 @@ def print_json_line(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str] = frozenset()) -> None:
-    """Print rows under their columns, those of ``right`` flush right; tabs between them in a pipe."""
+    """Print rows under their columns, those of ``right`` flush right; tabs between them in a pipe.
+
+    A terminal that is too narrow breaks the lines itself: a folded id cannot be copied.
+    """
     safe = [[escape_to_one_line(cell) for cell in row] for row in rows]
     if not is_terminal(sys.stdout):
         for row in [list(columns), *safe]:
@@ -60,10 +63,27 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: fr
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if name in right else "left", no_wrap=True)
     for row in safe:
         table.add_row(*(Text(cell) for cell in row))  # Text, because brackets are markup to rich
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
+    console.print(table)
+
+
+def print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows below one another, one line per value: for rows that are wider than the terminal."""
+    width = max(map(len, columns), default=0)
+    for number, row in enumerate(rows, start=1):
+        print_text(f"row {number}")
+        for name, cell in zip(columns, row, strict=True):
+            print_line(f"  {name:<{width}}  {cell}")
+
+
+def fits_terminal(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
+    """Tell whether a table of these rows is no wider than the terminal."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    return sum(widths) + 3 * len(widths) <= shutil.get_terminal_size().columns
 
 
 def say(text: str) -> None:

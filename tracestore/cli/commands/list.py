@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 20
 
-_COLUMNS = ("id", "started", "took", "status", "name", "records", "requests", "errors", "tokens in", "out", "bodies")
-_RIGHT = frozenset({"took", "records", "requests", "errors", "tokens in", "out", "bodies"})
+_COLUMNS = ("id", "started", "took", "status", "name", "requests", "errors", "tokens", "bodies")
+_RIGHT = frozenset({"took", "requests", "errors", "tokens", "bodies"})
 
 
 @click.command("list", short_help="List conversations and their turns, newest first.")
@@ -45,7 +45,7 @@ def command(
     """List conversations and their turns, newest first. Times are UTC.
 
     A conversation's figures count all of its turns; below it stand those of its turns that are
-    among the newest.
+    among the newest. Tokens are input + output.
     """
     require(not (only_turns and only_conversations), "--turns and --conversations: wanted one of them, found both")
     earliest = _since(since)
@@ -95,8 +95,9 @@ def _cells(
         duration(item.duration_ms),
         item.status,
         (item.name or "") if is_turn else f"({item.turns} turn{'' if item.turns == 1 else 's'})",
-        *(str(count) for count in (item.records, item.requests, item.errors)),
-        *("" if count is None else str(count) for count in (item.input_tokens, item.output_tokens)),
+        str(item.requests),
+        str(item.errors),
+        "" if item.input_tokens is None else f"{item.input_tokens}+{item.output_tokens or 0}",
         "" if item.body_bytes is None else size(item.body_bytes),
     ]
 

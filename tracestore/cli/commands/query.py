@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tracestore.cli.options import common_options, open_for_reading, require
-from tracestore.cli.output import is_terminal, print_json, print_line, print_table, print_text, say
+from tracestore.cli.output import (
+    fits_terminal,
+    is_terminal,
+    print_json,
+    print_line,
+    print_records,
+    print_table,
+    print_text,
+    say,
+)
 from tracestore.cli.values import cell_text, json_row
 
 if TYPE_CHECKING:
@@ -71,13 +80,16 @@ def _print_rows(result: "QueryResult") -> None:
         for line in "\n".join(str(row[1]) for row in result.rows).splitlines():
             print_line(line)
         return
-    rows = result.rows[:SHOWN_ROWS] if is_terminal(sys.stdout) else result.rows
-    right = frozenset(
-        name for name, type_ in zip(result.columns, result.types, strict=True) if type_.strip("U").startswith(_NUMERIC)
-    )
-    print_table(result.columns, ([cell_text(value) for value in row] for row in rows), right)
-    if len(rows) < len(result.rows):
-        say(f"{len(result.rows) - len(rows):,} more rows; --csv or --json prints all, LIMIT asks for fewer")
+    shown = result.rows[:SHOWN_ROWS] if is_terminal(sys.stdout) else result.rows
+    rows = [[cell_text(value) for value in row] for row in shown]
+    if is_terminal(sys.stdout) and not fits_terminal(result.columns, rows):
+        print_records(result.columns, rows)
+    else:
+        types = zip(result.columns, result.types, strict=True)
+        right = frozenset(name for name, type_ in types if type_.strip("U").startswith(_NUMERIC))
+        print_table(result.columns, rows, right)
+    if len(shown) < len(result.rows):
+        say(f"{len(result.rows) - len(shown):,} more rows; --csv or --json prints all, LIMIT asks for fewer")
 
 
 def _print_schema(store: "TraceStore", as_json: bool) -> None:
