@@ -99,7 +99,7 @@ SELECT turn_id,
     (max(epoch_ns(timestamp)) - min(epoch_ns(timestamp))) / 1000000.0 AS duration_ms,
     count(*) AS records,
     count(DISTINCT span_id) FILTER (kind = 'span-open') AS spans,
-    count(*) FILTER (kind = 'span-close' AND model IS NOT NULL) AS requests,
+    count(DISTINCT span_id) FILTER (kind <> 'log' AND model IS NOT NULL) AS requests,
     count(*) FILTER (status = 'error' OR level = 'error') AS errors,
     CASE
         WHEN count(*) FILTER (status = 'error' OR level = 'error') > 0 THEN 'error'
