@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blobs import BlobCorrupt, BlobError, BlobsUnavailable, FormatUnknown, SweepRefused
+from blobs import BlobCorrupt, BlobError, BlobsUnavailable, SweepRefused
 from tracestore.errors import PruneRefused, StoreBroken, StoreUnavailable
 
 
@@ -16,7 +16,7 @@ def blob_errors_translated() -> Iterator[None]:
         raise StoreUnavailable(error.errno, f"{error}; free space or mend the disk, then try again") from error
     except SweepRefused as error:
         raise PruneRefused(str(error)) from error
-    except (BlobCorrupt, FormatUnknown) as error:
+    except BlobCorrupt as error:
         raise StoreBroken(f"{error}; run tracestore verify --data") from error
     except BlobError as error:
         raise StoreBroken(str(error)) from error

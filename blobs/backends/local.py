@@ -248,7 +248,10 @@ def _open_root(path: Path, create: bool) -> int:
     try:
         names = set(os.listdir(root))
         if layout.FORMAT in names:
-            layout.check_format(_read_format(root))
+            try:
+                layout.check_format(_read_format(root))
+            except FormatUnknown as error:
+                raise FormatUnknown(f"{path}/{layout.FORMAT}: {error}") from None
         elif create and names <= {layout.FORMAT_STAGED}:
             durable.write_file(root, layout.FORMAT, layout.FORMAT_STAGED, layout.format_text())
         else:
