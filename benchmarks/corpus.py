@@ -22,7 +22,7 @@ from pathlib import Path
 WEEK_DAYS = 7.0
 DAY_MS = 86_400_000
 START_MS = 1_772_323_200_000
-RECORDS_A_TURN = 20.5
+RECORDS_A_TURN = 19.5
 BODIES_A_TURN = 7.0
 BATCH_LINES = 500
 """Lines of the small batches in which a live application's records arrive."""
