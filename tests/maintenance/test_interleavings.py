@@ -85,6 +85,25 @@ def test_a_body_that_the_drain_remembers_is_written_again_after_it_went(store, m
     assert store.verify(data=True).findings == ()
 
 
+def test_a_writer_between_its_blobs_and_their_rows_stops_no_prune(store, make, monkeypatch):
+    """The blobs of a store's first batch are on disk before their rows: that is no lost database."""
+    published, planned, publish = threading.Event(), threading.Event(), store._blobs.publish
+
+    def slow_publish(staged, *args):
+        publish(staged, *args)
+        published.set()
+        planned.wait(0.5)
+
+    monkeypatch.setattr(store._blobs, "publish", slow_publish)
+    writer = threading.Thread(target=store.insert_records, args=([make.log(turnId="t", body="text")],))
+    writer.start()
+    assert published.wait(20)
+    assert store.prune(WEEK).bodies_deleted == 0
+    planned.set()
+    writer.join(20)
+    assert store.get_turn("t")[0].body == "text"
+
+
 def test_a_writer_waits_while_a_chunk_is_deleted(store, make, now_ms, clock, monkeypatch):
     """The last look at the rows and the deletion are one step: a commit cannot fall between them."""
     store.insert_records([make.log(turnId="old", body="text")])
@@ -118,10 +137,10 @@ class Busy:
 
     def write(self, number):
         rng = random.Random(number)
-        for n in range(40):
+        for n in range(25):
             turn, body = f"{number}-{n}", rng.choice(self.bodies)
             at_ms = self.now_ms - rng.choice([0, 9]) * DAY_MS
-            late = self.make.log(self.now_ms, f"late {turn}", turnId=f"{number}-{rng.randrange(40)}")
+            late = self.make.log(self.now_ms, f"late {turn}", turnId=f"{number}-{rng.randrange(25)}")
             self.store.insert_records([self.make.log(at_ms, turn, turnId=turn, body=body), late])
             self.newest[turn] = body
 

@@ -65,6 +65,13 @@ class Pruner:
 
     def plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
         """Work out what should go; changes nothing."""
+        plan = self._plan(policy, now_ms)
+        if not plan.sweep.refusals:
+            return plan
+        with self._blobs.lock:  # a writer may have stood between its blobs and their rows: look again without one
+            return self._plan(policy, now_ms)
+
+    def _plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
         cutoff_ns = None if policy.max_age_ms is None else max(0, now_ms - policy.max_age_ms) * NS_PER_MS
         survivors = Survivors(cutoff_ns)
         newest_seq = self._retention.newest_seq()
@@ -79,7 +86,7 @@ class Pruner:
     def apply(self, plan: PrunePlan, *, force: bool = False, on_progress: Progress | None = None) -> PruneSummary:
         """Do what the plan says, as far as it still holds; returns what really happened."""
         self._check(plan, force)
-        file_bytes = self._file_bytes()  # the checkpoint of the deletions lets the file grow before it shrinks
+        file_bytes = self._file_bytes()  # a checkpoint lets the file grow, and shrinks it where its end is free
         cutoff_ns = plan.survivors.cutoff_ns
         records = 0 if cutoff_ns is None or not plan.expired_records else self._retention.expire(cutoff_ns)
         spared = set() if cutoff_ns is None else self._retention.revived_bodies(cutoff_ns, plan.newest_seq)
@@ -102,7 +109,8 @@ class Pruner:
         if records or evicted:
             policy = plan.policy
             self._retention.record_prune(policy.max_age_ms, policy.max_total_body_bytes, records, len(evicted))
-        database_bytes = max(0, min(self._compact(), file_bytes - self._file_bytes()))
+        self._compact()
+        database_bytes = max(0, file_bytes - self._file_bytes())
         return PruneSummary(
             records_deleted=records,
             bodies_deleted=swept.blobs_deleted,
@@ -139,9 +147,9 @@ class Pruner:
         path = self._database.path
         return 0 if path is None else path.stat().st_size
 
-    def _compact(self) -> int:
-        """Give dead space of the database back once there is enough; returns bytes."""
+    def _compact(self) -> None:
+        """Give dead space of the database back once there is enough."""
         self._database.checkpoint()
         if not compaction.measure(self._database).is_worth_compacting:
-            return 0
-        return max(0, compaction.compact(self._database))
+            return
+        compaction.compact(self._database)
