@@ -70,7 +70,9 @@ class StoreLock:
             self._fd = -1
 
     def _write_holder(self) -> None:
-        command = " ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
+        program = Path(sys.argv[0] or "python")
+        name = program.parent.name if program.name == "__main__.py" else program.name
+        command = " ".join([name, *sys.argv[1:]])
         content = json.dumps({"pid": os.getpid(), "command": command[:500]}).encode()
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, content, 0)
