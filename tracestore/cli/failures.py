@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import click
 
-from tracestore.cli.output import print_error
 from tracestore.errors import InputInvalid, StoreUnavailable, TraceStoreError
 
 UNEXPECTED = TraceStoreError.exit_code
@@ -44,12 +43,16 @@ def exit_code_of(run: Callable[[], None], *, as_json: bool) -> int:
         _abandon_stdout()
         return 0
     except Exception as error:  # the last line of defence: a person gets a sentence, not a stack
-        code, kind, message = _explained(error)
-        print_error(kind, message, code, as_json=as_json)
-        return code
+        return _report(*_explained(error), as_json=as_json)
     except KeyboardInterrupt:
-        print_error("Interrupted", "interrupted", INTERRUPTED, as_json=as_json)
-        return INTERRUPTED
+        return _report(INTERRUPTED, "Interrupted", "interrupted", as_json=as_json)
+
+
+def _report(code: int, kind: str, message: str, *, as_json: bool) -> int:
+    from tracestore.cli.output import print_error  # a fifth of the time that --help takes, which never fails
+
+    print_error(kind, message, code, as_json=as_json)
+    return code
 
 
 def _explained(error: Exception) -> tuple[int, str, str]:

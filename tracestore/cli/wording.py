@@ -43,7 +43,7 @@ def stats_text(stats: dict[str, Any]) -> str:
 
 def _saving(stats: dict[str, Any]) -> str:
     """Say how much smaller bodies are on disk than they were sent; what was evicted is no saving."""
-    if not stats["blob_bytes_on_disk"] or stats["evicted_bodies"] or stats["lost_bodies"]:
+    if not stats["bodies"] or stats["evicted_bodies"] or stats["lost_bodies"]:
         return ""
     ratio = stats["body_bytes"] / stats["blob_bytes_on_disk"]
     return f", {ratio:.1f} times smaller than sent" if ratio > 1 else ", because small files take whole disk blocks"
