@@ -75,6 +75,11 @@ def test_known_records_are_found_among_narrow_and_late_ones(writer, row):
     assert set(writer.known_records(asked)) == {one.identity for one in asked[:100]}
 
 
+def test_another_record_of_the_same_time_is_not_known(writer, row):
+    writer.commit(Batch([row(5, "stored"), row(5, "stored too")], [], 1))
+    assert set(writer.known_records([row(5, "stored"), row(5, "new")])) == {row(5, "stored").identity}
+
+
 def test_the_same_id_at_another_time_is_another_record(writer, row):
     writer.commit(Batch([row(5, id="own")], [], 1))
     assert writer.known_records([row(6, id="own"), row(5.5, id="own")]) == {}

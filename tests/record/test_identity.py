@@ -68,6 +68,7 @@ def test_spelling_makes_no_difference():
         ({"body": "a\ud800"}, {"body": "a\ufffd"}),
         ({"body": "\ufeffa"}, {"body": "a"}),
         ({"msg": "\ud800"}, {"msg": "\ufffd"}),
+        ({"msg": "\ud800", "body": "a"}, {"msg": "\ud800", "body": "b"}),
         ({"timestamp": 1.000001}, {"timestamp": 1.000002}),
         ({"timestamp": 1.0000001}, {"timestamp": 1.0000002}),
         ({"id": "a"}, {"id": "b"}),
@@ -77,6 +78,13 @@ def test_spelling_makes_no_difference():
 )
 def test_what_differs_has_another_id(one, other):
     assert identify(BASE | one) != identify(BASE | other)
+
+
+@pytest.mark.parametrize("msg", ["plain", "\ud800"])
+def test_every_digit_of_an_unknown_number_counts(msg):
+    line = json.dumps(BASE | {"msg": msg, "new": 7777}).encode()
+    digits = [b"0.1234567890123456789012345", b"0.1234567890123456789012346"]
+    assert identify(line.replace(b"7777", digits[0])) != identify(line.replace(b"7777", digits[1]))
 
 
 def test_the_own_id_of_the_producer_wins_over_the_content():
