@@ -224,6 +224,25 @@ def test_a_reader_may_not_prune(open_store):
         reader.prune(WEEK)
 
 
+@pytest.mark.parametrize("size_bytes", [100, 3 * 2**20])
+def test_an_eviction_that_a_crash_cut_short_is_finished_by_the_next_prune(
+    store, make, now_ms, monkeypatch, size_bytes
+):
+    """The ledger says evicted, the blob is still there: its row stays named, and its bytes are no riddle."""
+    store.insert_records([make.log(now_ms - 10, turnId="t", body=os.urandom(size_bytes))])
+    store.insert_records([make.log(now_ms, turnId="new", body="new")])
+    cap = RetentionPolicy(max_total_body_bytes=4096)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._blobs._backend, "delete", lambda digests: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.prune(cap)
+    assert store.verify().blobs == 2
+    store.prune(cap)
+    assert store.verify(data=True).findings == ()
+    assert store.verify().blobs == 1
+    assert store.get_turn("t")[0].body_state == "evicted"
+
+
 class TestRefusals:
     """Prune fails closed before its first deletion."""
 

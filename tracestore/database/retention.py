@@ -75,6 +75,11 @@ class Retention:
         """Yield the digests that are present and named by no survivor, in ascending order."""
         return (digest for (digest,) in self._stream(_digests("ANTI", survivors)))
 
+    def gone_digests(self) -> Iterator[bytes]:
+        """Yield the digests that are evicted or lost, in ascending order: a crash may have left their blobs."""
+        sql = "SELECT DISTINCT digest FROM raw.bodies WHERE state <> 'present' ORDER BY digest"
+        return (digest for (digest,) in self._stream(sql))
+
     def newest_seq(self) -> int:
         """Return the sequence number of the row inserted last; 0 without rows."""
         return int(next(self._stream("SELECT coalesce(max(seq), 0) FROM raw.records"))[0])
@@ -84,11 +89,15 @@ class Retention:
         self._change("UPDATE raw.bodies SET state = 'evicted' WHERE digest IN (SELECT digest FROM chosen)", digests)
 
     def forget_bodies(self, digests: Sequence[bytes]) -> None:
-        """Delete ledger rows that nothing names any more."""
-        self._change("DELETE FROM raw.bodies WHERE digest IN (SELECT digest FROM chosen)", digests)
+        """Delete ledger rows that nothing names any more; what is evicted or lost already keeps its row."""
+        self._change(
+            "DELETE FROM raw.bodies WHERE state = 'present' AND digest IN (SELECT digest FROM chosen)", digests
+        )
 
     def named_since(self, digests: Sequence[bytes], seq: int) -> set[bytes]:
-        """Return which of these a record inserted after ``seq`` names; reads only the newest rows."""
+        """Return which of these a record inserted after ``seq`` names; 0 asks all records."""
+        if not digests:
+            return set()
         with translated("looking for new references"), self._database.reading() as cursor:
             cursor.register("chosen", _table(digests))
             rows = cursor.execute(
@@ -98,19 +107,16 @@ class Retention:
             ).fetchall()
         return {digest for (digest,) in rows}
 
-    def revived_bodies(self, cutoff_ns: int, seq: int) -> set[bytes]:
-        """Return the digests named by turns that were past the cutoff up to row ``seq`` and are still there.
-
-        A record that came since gave such a turn a new life, with all its older bodies.
-        """
-        expired_then = _expired(cutoff_ns, f"seq <= {int(seq)}")
-        return {
-            digest
-            for (digest,) in self._stream(
-                "SELECT DISTINCT body_digest FROM raw.records"
-                f" WHERE body_digest IS NOT NULL AND seq <= {int(seq)} AND ({expired_then})"
-            )
-        }
+    def present_among(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return which of these the ledger has as present."""
+        if not digests:
+            return set()
+        with translated("reading the ledger"), self._database.reading() as cursor:
+            cursor.register("chosen", _table(digests))
+            rows = cursor.execute(
+                "SELECT digest FROM raw.bodies WHERE state = 'present' AND digest IN (SELECT digest FROM chosen)"
+            ).fetchall()
+        return {digest for (digest,) in rows}
 
     def forget_gone_bodies(self) -> int:
         """Delete ledger rows of evicted and lost bodies that nothing names any more."""
@@ -151,11 +157,11 @@ def _digests(join: Literal["SEMI", "ANTI"], survivors: Survivors) -> str:
     )
 
 
-def _expired(cutoff_ns: int, among: str = "true") -> str:
+def _expired(cutoff_ns: int) -> str:
     cutoff = f"make_timestamp_ns({int(cutoff_ns)})"
     return (
         f"(turn_id IS NULL AND {_AGE} < {cutoff}) OR turn_id IN (SELECT turn_id FROM raw.records"
-        f" WHERE turn_id IS NOT NULL AND {among} GROUP BY turn_id HAVING max({_AGE}) < {cutoff})"
+        f" WHERE turn_id IS NOT NULL GROUP BY turn_id HAVING max({_AGE}) < {cutoff})"
     )
 
 

@@ -16,6 +16,7 @@ import heapq
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 
 from blobs import BlobStore, Digest, SweepPlan
 from tracestore.bodies import blob_errors_translated
@@ -39,6 +40,8 @@ class PrunePlan:
     """The last row that the plan knows: newer ones are looked at before a body goes."""
     expired_records: int
     evicted: frozenset[bytes]
+    unnamed_bodies: int
+    """Bodies that the ledger has as present and that no surviving record names."""
     sweep: SweepPlan
 
     @property
@@ -66,7 +69,7 @@ class Pruner:
     def plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
         """Work out what should go; changes nothing."""
         plan = self._plan(policy, now_ms)
-        if not plan.sweep.refusals:
+        if not self._refusals(plan):
             return plan
         with self._blobs.lock:  # a writer may have stood between its blobs and their rows: look again without one
             return self._plan(policy, now_ms)
@@ -78,10 +81,15 @@ class Pruner:
         expired = 0 if cutoff_ns is None else self._retention.count_expired(cutoff_ns)
         evicted = frozenset(body.digest for body in self._evictions(policy, survivors))
         live = self._retention.live_digests(survivors)
-        retired = heapq.merge(self._retention.retired_digests(survivors), sorted(evicted))
+        unnamed = count()
+        retired = heapq.merge(
+            (digest for digest, _ in zip(self._retention.retired_digests(survivors), unnamed, strict=False)),
+            self._retention.gone_digests(),
+            sorted(evicted),
+        )
         with blob_errors_translated():
             sweep = self._blobs.plan((digest for digest in live if digest not in evicted), retired)
-        return PrunePlan(policy, survivors, newest_seq, expired, evicted, sweep)
+        return PrunePlan(policy, survivors, newest_seq, expired, evicted, next(unnamed), sweep)
 
     def apply(self, plan: PrunePlan, *, force: bool = False, on_progress: Progress | None = None) -> PruneSummary:
         """Do what the plan says, as far as it still holds; returns what really happened."""
@@ -89,12 +97,15 @@ class Pruner:
         file_bytes = self._file_bytes()  # a checkpoint lets the file grow, and shrinks it where its end is free
         cutoff_ns = plan.survivors.cutoff_ns
         records = 0 if cutoff_ns is None or not plan.expired_records else self._retention.expire(cutoff_ns)
-        spared = set() if cutoff_ns is None else self._retention.revived_bodies(cutoff_ns, plan.newest_seq)
         evicted: set[bytes] = set()
 
         def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
-            named_again = spared | self._retention.named_since(chunk, plan.newest_seq)
-            gone = [digest for digest in chunk if digest not in named_again]
+            # What this plan evicts has names by nature: only a new one spares it. Anything else is spared by any
+            # name, as long as the ledger has it as present: what it has as evicted is left over from a crash.
+            named = self._retention.named_since([d for d in chunk if d in plan.evicted], plan.newest_seq)
+            others = self._retention.named_since([d for d in chunk if d not in plan.evicted], 0)
+            named |= self._retention.present_among(list(others))
+            gone = [digest for digest in chunk if digest not in named]
             evicted_now = plan.evicted.intersection(gone)
             self._bodies_went(len(evicted_now))
             self._retention.mark_evicted(list(evicted_now))
@@ -133,15 +144,19 @@ class Pruner:
 
     def _check(self, plan: PrunePlan, force: bool) -> None:
         """Fail closed before the first deletion: rows must not go when their bodies cannot follow."""
-        reasons = list(plan.sweep.refusals)
-        nothing_named = not plan.sweep.live_count and not plan.expired_records and not plan.evicted
-        if plan.sweep.retired_count and nothing_named and not self._retention.has_expired_before():
-            reasons.append(f"no record names any of {plan.sweep.total_count} stored bodies, and no prune removed one")
+        reasons = self._refusals(plan)
         if reasons and not force:
             raise PruneRefused(
                 f"prune refused: {'; '.join(reasons)}. Run tracestore verify to see what is wrong,"
                 " or prune with --force"
             )
+
+    def _refusals(self, plan: PrunePlan) -> list[str]:
+        reasons = list(plan.sweep.refusals)
+        nothing_named = not plan.sweep.live_count and not plan.expired_records and not plan.evicted
+        if plan.sweep.retired_count and nothing_named and not self._retention.has_expired_before():
+            reasons.append(f"no record names any of {plan.sweep.total_count} stored bodies, and no prune removed one")
+        return reasons
 
     def _file_bytes(self) -> int:
         path = self._database.path
