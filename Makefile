@@ -3,7 +3,7 @@
 PYTHON ?= python3
 DUCKDB_OLDEST = duckdb==1.5.5
 
-.PHONY: demo test test-oldest lint soak clean
+.PHONY: demo test test-oldest lint clean
 
 demo: .venv/.ready
 	.venv/bin/tracestore demo

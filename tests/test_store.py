@@ -411,3 +411,19 @@ class TestPackage:
     def test_a_record_object_says_what_it_is(self):
         record = LogRecord(timestamp=1, extension_id="x", level="info", msg="m")
         assert json.loads(json.dumps(record.kind)) == "log"
+
+
+def test_a_journal_that_was_there_first_becomes_part_of_the_store(tmp_path):
+    """A producer may start before the store exists."""
+    (tmp_path / "store" / "journal").mkdir(parents=True)
+    with TraceStore(tmp_path / "store") as store:
+        assert store.stats()["records"] == 0
+
+
+def test_sessions_leave_no_trail_of_positions(tmp_path, make):
+    for session in range(4):
+        with TraceStore(tmp_path / "store") as store:
+            store.insert_records([make.log(msg=str(session))])
+    with TraceStore(tmp_path / "store") as store:
+        assert len(store._writing("a test").rows.positions()) == 1
+        assert store.stats()["records"] == 4

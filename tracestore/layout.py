@@ -70,12 +70,17 @@ class StoreLayout:
         return self.format.exists()
 
     def is_unused(self) -> bool:
-        """Tell whether a store may be created here: absent, empty, or a creation that was cut short."""
+        """Tell whether a store may be created here.
+
+        It may where nothing is, where a creation was cut short, and where so far only a producer has
+        been, which began with the journal.
+        """
         if not self.root.exists():
             return True
         if not self.root.is_dir():
             return False
-        return all(entry.name == "lock" or entry.name.startswith("FORMAT") for entry in self.root.iterdir())
+        ours = ("lock", "journal", "FORMAT", "FORMAT.new")
+        return all(entry.name in ours for entry in self.root.iterdir())
 
 
 def format_text() -> bytes:

@@ -34,6 +34,7 @@ class WriteSide:
         self.ingest = Ingest(self.rows, blobs, rejects, now_ns)
         self._directory = layout.journal
         self._journal = SegmentWriter(layout.journal, lambda: now_ns() // NS_PER_MS)
+        self._forget_removed(layout.journal)
         self._segment_ids = count(max((row["segment_id"] for row in self.rows.positions()), default=0) + 1)
         self._own = self.follow(str(layout.journal))
         self._drained: dict[str, int] = {}
@@ -66,6 +67,13 @@ class WriteSide:
         """Take note that bodies are removed: the drain looks at the disk, and at the ledger, again."""
         self.ingest.forget_confirmed()
         self.rows.note_gone(kept_in_ledger)
+
+    def _forget_removed(self, journal: Path) -> None:
+        """Forget own segments of earlier runs that are gone: they were drained before they were removed."""
+        places = {row["segment_id"]: Path(row["path"]) for row in self.rows.positions()}
+        gone = [key for key, path in places.items() if path.parent == journal and not path.exists()]
+        if len(gone) > 1:  # the newest stays, so one is no news
+            self.rows.forget_positions(gone)
 
     def _drop_segments(self, keep: str | None) -> None:
         """Remove own segments that were rotated away: they are drained, and nobody else appends to them."""
