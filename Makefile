@@ -18,7 +18,7 @@ lint: .venv/.ready-test
 
 # The suite runs on both ends of the range of DuckDB that pyproject.toml allows.
 test-oldest: .venv-oldest/.ready
-	.venv-oldest/bin/python -m pytest -q -m "not slow"
+	.venv-oldest/bin/python -m pytest -q
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv || { .ci/system-packages python3-venv && $(PYTHON) -m venv --clear .venv; }
