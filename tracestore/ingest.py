@@ -35,8 +35,8 @@ BATCH_LINES = 10_000
 CONFIRMED_LIMIT = 100_000
 """Digests remembered as present, so that a body that is sent again costs no look at the disk."""
 
-Refuse: TypeAlias = Callable[[str], None]
-"""Rejects one line for a reason."""
+Refused: TypeAlias = tuple[Line | OversizedLine, str]
+"""A line that is no record, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,51 +90,36 @@ class Ingest:
 
     def _batch(self, segment: Segment, position: Position, chunk: Chunk) -> tuple[Drained, Position]:
         after = segment.advance(position, chunk)  # before anything is written: it raises if the file changed
-        rejected_before = self._rejects.count
+        rows, refused = _decode(chunk)
+        fresh = self._fresh(rows, refused)
         try:
-            fresh = self._fresh(self._decode(segment, position, chunk))
+            for line, reason in sorted(refused, key=lambda entry: entry[0].offset):
+                self._rejects.append(position.segment_id, segment, line, reason)
             with self._blobs.lock, blob_errors_translated():
-                self._commit(segment, after, fresh, self._rejects.count - rejected_before)
+                self._commit(segment, after, fresh, len(refused))
         except BaseException:
             self._rejects.roll_back()
             raise
-        rejected = self._rejects.count - rejected_before
         self._rejects.committed()
-        duplicates = len(chunk.lines) - len(fresh) - rejected
+        duplicates = len(chunk.lines) - len(fresh) - len(refused)
         consumed_bytes = chunk.next_offset - chunk.offset
-        return Drained(len(fresh), duplicates, rejected, consumed_bytes, chunk.torn_bytes), after
+        return Drained(len(fresh), duplicates, len(refused), consumed_bytes, chunk.torn_bytes), after
 
-    def _decode(self, segment: Segment, position: Position, chunk: Chunk) -> Iterator[tuple[Row, Refuse]]:
-        """Yield the rows of a chunk, each with the way to reject its line after all."""
-        for line in chunk.lines:
-
-            def refuse(reason: str, line: Line | OversizedLine = line) -> None:
-                self._rejects.append(position.segment_id, segment, line, reason)
-
-            if isinstance(line, OversizedLine):
-                refuse(f"line: wanted at most {LINE_LIMIT_BYTES} bytes, found {line.length_bytes}")
-                continue
-            try:
-                yield row_of(decode_line(line.data)), refuse
-            except RecordInvalid as error:
-                refuse(str(error))
-
-    def _fresh(self, rows: Iterable[tuple[Row, Refuse]]) -> list[Row]:
-        """Return the rows that neither the batch nor the store has yet, in order."""
-        first: dict[tuple[int, bytes], Row] = {}
-        again: list[tuple[Row, Refuse, int | None]] = []
-        refusals: dict[tuple[int, bytes], Refuse] = {}
-        for row, refuse in rows:
-            if row.identity in first:
-                again.append((row, refuse, first[row.identity].content_hash))
-            else:
-                first[row.identity], refusals[row.identity] = row, refuse
-        known = self._writer.known_records(list(first.values()))
-        again += [(first.pop(identity), refusals[identity], known_hash) for identity, known_hash in known.items()]
-        for row, refuse, first_hash in again:
-            if row.content_hash != known.get(row.identity, first_hash):
-                refuse(f"id: wanted one that is new, found {row.line.record.producer_id!r} on another record")
-        return list(first.values())
+    def _fresh(self, rows: Sequence[tuple[Line, Row]], refused: list[Refused]) -> list[Row]:
+        """Return the rows that neither the batch nor the store has yet, in order; refuse clashes of ids."""
+        first: dict[tuple[int, bytes], tuple[Line, Row]] = {}
+        again: list[tuple[Line, Row]] = []
+        for line, row in rows:
+            if first.setdefault(row.identity, (line, row))[1] is not row:
+                again.append((line, row))
+        known = self._writer.known_records([row for _, row in first.values()])
+        hashes = {row.identity: first[row.identity][1].content_hash for _, row in again} | known
+        again += [first.pop(identity) for identity in known]
+        for line, row in again:
+            if row.content_hash != hashes[row.identity]:
+                found = f"{row.line.record.producer_id!r} on another record"
+                refused.append((line, f"id: wanted one that is new, found {found}"))
+        return [row for _, row in first.values()]
 
     def _commit(self, segment: Segment, after: Position, rows: Sequence[Row], rejected: int) -> None:
         bodies = {row.body_digest: row.line.body for row in rows if row.body_digest and row.line.body is not None}
@@ -183,6 +168,21 @@ class Ingest:
             self._confirmed.move_to_end(digest)
         while len(self._confirmed) > CONFIRMED_LIMIT:
             self._confirmed.popitem(last=False)
+
+
+def _decode(chunk: Chunk) -> tuple[list[tuple[Line, Row]], list[Refused]]:
+    """Return the rows of a chunk, each with its line, and the lines that are no records."""
+    rows: list[tuple[Line, Row]] = []
+    refused: list[Refused] = []
+    for line in chunk.lines:
+        if isinstance(line, OversizedLine):
+            refused.append((line, f"line: wanted at most {LINE_LIMIT_BYTES} bytes, found {line.length_bytes}"))
+            continue
+        try:
+            rows.append((line, row_of(decode_line(line.data))))
+        except RecordInvalid as error:
+            refused.append((line, str(error)))
+    return rows, refused
 
 
 def row_of(line: DecodedLine) -> Row:

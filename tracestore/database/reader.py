@@ -12,7 +12,7 @@ from uuid import UUID
 from duckdb import DuckDBPyConnection
 
 from tracestore.database.connection import Database, translated
-from tracestore.database.rows import SELECT, column_text, stored_record
+from tracestore.database.rows import SELECT, column_text, stored_records
 from tracestore.record import NS_PER_MS, BodyState, StoredRecord, milliseconds_of_id
 
 Level = Literal["conversation", "turn"]
@@ -56,12 +56,12 @@ class Reader:
 
     def turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records by time, then in order of insertion; empty when it is unknown."""
-        records = self._records("WHERE turn_id = ? ORDER BY timestamp, seq", [column_text(turn_id)])
+        records = self._records("WHERE turn_id = ?", [column_text(turn_id)])
         return [record for record in records if record.turn_id == turn_id]
 
     def span(self, span_id: str) -> list[StoredRecord]:
         """Return all records that name a span as their own."""
-        records = self._records("WHERE span_id = ? ORDER BY timestamp, seq", [column_text(span_id)])
+        records = self._records("WHERE span_id = ?", [column_text(span_id)])
         return [record for record in records if record.span_id == span_id]
 
     def record(self, record_id: UUID) -> StoredRecord | None:
@@ -130,7 +130,7 @@ class Reader:
     def _records(self, where: str, values: Sequence[Any]) -> list[StoredRecord]:
         with translated("reading records"), self._database.reading() as cursor:
             rows = cursor.execute(f"{SELECT} {where}", values).fetchall()
-        return [stored_record(row) for row in rows]
+        return stored_records(rows)
 
     def _list(self, level: Level, filters: Mapping[str, Any], limit: int) -> list[Listed]:
         given = {condition: value for condition, value in filters.items() if value is not None}

@@ -55,7 +55,7 @@ FROM batch
 """
 
 SELECT = """
-SELECT record_id, epoch_ns(timestamp), kind, extension_id, conversation_id, turn_id, span_id, parent_span_id,
+SELECT seq, record_id, epoch_ns(timestamp), kind, extension_id, conversation_id, turn_id, span_id, parent_span_id,
     name, level, msg, duration_ms, status, attributes, links, extra, producer_id, body_digest,
     body_size_bytes, exact
 FROM raw.records
@@ -106,9 +106,16 @@ def _columns(rows: Sequence[Row], first_seq: int) -> dict[str, list[Any]]:
     }
 
 
-def stored_record(row: Sequence[Any]) -> StoredRecord:
-    """Build a record from one row of ``SELECT``, its body still to be fetched."""
-    (record_id, timestamp_ns, *plain, attributes, links, extra, producer_id, digest, size_bytes, exact) = row
+def stored_records(rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
+    """Build records from rows of ``SELECT``, by time and then as inserted, their bodies still to be fetched.
+
+    The rows of a turn are few: sorting them here is a millisecond cheaper than in SQL.
+    """
+    return [_stored_record(row) for row in sorted(rows, key=lambda row: (row[2], row[0]))]
+
+
+def _stored_record(row: Sequence[Any]) -> StoredRecord:
+    (_seq, record_id, timestamp_ns, *plain, attributes, links, extra, producer_id, digest, size_bytes, exact) = row
     record = StoredRecord(
         record_id=str(record_id),
         timestamp_ns=timestamp_ns,
