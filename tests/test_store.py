@@ -427,3 +427,14 @@ def test_sessions_leave_no_trail_of_positions(tmp_path, make):
     with TraceStore(tmp_path / "store") as store:
         assert len(store._writing("a test").rows.positions()) == 1
         assert store.stats()["records"] == 4
+
+
+def test_what_a_crash_left_of_a_sort_or_a_compaction_is_removed(tmp_path):
+    TraceStore(tmp_path / "store").close()
+    (tmp_path / "store" / "tmp").mkdir(exist_ok=True)
+    leftovers = [tmp_path / "store" / name for name in ("tmp/duckdb_temp_storage-0.tmp", "records.duckdb.new")]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    with TraceStore(tmp_path / "store") as store:
+        assert not any(leftover.exists() for leftover in leftovers)
+        assert store.stats()["records"] == 0

@@ -5,6 +5,7 @@ order of creation leaves a directory that the next opening finishes: lock, ``FOR
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
             check_format(layout.format.read_bytes(), layout.format)
             if not read_only:
                 layout.journal.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+                _clear_leftovers(layout)
         except BaseException:
             lock.release()
             raise
@@ -73,6 +75,14 @@ def _check_may_create(layout: StoreLayout, may_create: bool) -> None:
             f"{root}: wanted a store, found nothing; check the path,"
             " or make a store with tracestore collect or TraceStore(path)"
         )
+
+
+def _clear_leftovers(layout: StoreLayout) -> None:
+    """Remove what a crash may have left of a sort that spilled or of a compaction; nothing refers to it."""
+    if layout.scratch.is_dir() and not layout.scratch.is_symlink():
+        shutil.rmtree(layout.scratch)
+    for unfinished in layout.root.glob(layout.database.name + ".new*"):
+        unfinished.unlink(missing_ok=True)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

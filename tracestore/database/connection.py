@@ -225,7 +225,7 @@ def _opening(path: Path | None) -> Iterator[None]:
         raise
     except duckdb.IOException as error:
         text = _first_line(error)
-        if "lock" in text.lower():
+        if "Could not set lock" in text or "Conflicting lock" in text:
             raise StoreLocked(f"{path}: another process has the database open: {text}") from error
         if "valid DuckDB" in text or "orrupt" in text:
             raise StoreBroken(f"{path}: the database is damaged: {text}; restore it from a backup") from error
