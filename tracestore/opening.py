@@ -5,7 +5,6 @@ order of creation leaves a directory that the next opening finishes: lock, ``FOR
 """
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,10 +78,10 @@ def _check_may_create(layout: StoreLayout, may_create: bool) -> None:
 
 def _clear_leftovers(layout: StoreLayout) -> None:
     """Remove what a crash may have left of a sort that spilled or of a compaction; nothing refers to it."""
-    if layout.scratch.is_dir() and not layout.scratch.is_symlink():
-        shutil.rmtree(layout.scratch)
-    for unfinished in layout.root.glob(layout.database.name + ".new*"):
-        unfinished.unlink(missing_ok=True)
+    if layout.scratch.is_symlink():
+        raise StoreBroken(f"{layout.scratch}: wanted a directory of this store, found a link; remove it")
+    for leftover in (*layout.scratch.glob("*"), *layout.root.glob(layout.database.name + ".new*")):
+        leftover.unlink(missing_ok=True)
 
 
 def _write_durably(path: Path, content: bytes) -> None:
@@ -106,7 +105,7 @@ def _write_durably(path: Path, content: bytes) -> None:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (StoreNotFound, StoreUnavailable):
+    except (StoreNotFound, StoreUnavailable):  # ours, though they are OSErrors too
         raise
     except OSError as error:
         raise StoreUnavailable(error.errno, f"cannot open the store: {error.strerror}", str(path)) from error
