@@ -438,3 +438,12 @@ def test_what_a_crash_left_of_a_sort_or_a_compaction_is_removed(tmp_path):
     with TraceStore(tmp_path / "store") as store:
         assert not any(leftover.exists() for leftover in leftovers)
         assert store.stats()["records"] == 0
+
+
+def test_a_turn_is_the_same_in_one_pass_and_in_two(store, make, monkeypatch):
+    """A large store is asked for the turn's times first."""
+    store.insert_records([make.log(n, msg=str(n), turnId=f"t{n % 3}", body=f"b{n}") for n in range(30)])
+    once = [store.get_turn(turn) for turn in ("t1", "nobody's")]
+    monkeypatch.setattr(store._reader, "_is_large", True)
+    assert [store.get_turn(turn) for turn in ("t1", "nobody's")] == once
+    assert len(once[0]) == 10

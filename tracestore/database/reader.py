@@ -48,15 +48,25 @@ class Listed:
     body_bytes: int | None
 
 
+LARGE_RECORDS = 2_000_000
+"""From here a turn is sought in two passes, its times first: 11 instead of 14 ms at 8 million records, while at
+1 million the second query costs a millisecond more than it saves. Looked at when a store is opened."""
+
+
 class Reader:
     """Reads one database; safe to use from many threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        with translated("counting"), database.reading() as cursor:
+            records = int(_row(cursor, "SELECT count(*) AS records FROM raw.records")["records"])
+        self._is_large = records >= LARGE_RECORDS
 
     def turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records by time, then in order of insertion; empty when it is unknown."""
-        records = self._records("WHERE turn_id = ?", [column_text(turn_id)])
+        wanted = column_text(turn_id)
+        within = self._time_of(wanted) if self._is_large else "true"
+        records = self._records(f"WHERE turn_id = ? AND {within}", [wanted])
         return [record for record in records if record.turn_id == turn_id]
 
     def span(self, span_id: str) -> list[StoredRecord]:
@@ -127,6 +137,19 @@ class Reader:
         with translated("counting"), self._database.reading() as cursor:
             return int(_row(cursor, "SELECT file_bytes FROM raw.rejected")["file_bytes"])
 
+    def _time_of(self, turn_id: str) -> str:
+        """Return the condition for the times of a turn, so that its wide rows are sought in few row groups."""
+        with translated("looking for a turn"), self._database.reading() as cursor:
+            times = _row(
+                cursor,
+                "SELECT min(epoch_ns(timestamp)) AS first, max(epoch_ns(timestamp)) AS last"
+                " FROM raw.records WHERE turn_id = ?",
+                [turn_id],
+            )
+        if times["first"] is None:
+            return "false"
+        return f"timestamp BETWEEN make_timestamp_ns({times['first']}) AND make_timestamp_ns({times['last']})"
+
     def _records(self, where: str, values: Sequence[Any]) -> list[StoredRecord]:
         with translated("reading records"), self._database.reading() as cursor:
             rows = cursor.execute(f"{SELECT} {where}", values).fetchall()
@@ -159,8 +182,8 @@ def _is_record(record_id: UUID) -> str:
     )
 
 
-def _row(cursor: DuckDBPyConnection, sql: str) -> dict[str, Any]:
-    cursor.execute(sql)
+def _row(cursor: DuckDBPyConnection, sql: str, values: Sequence[Any] = ()) -> dict[str, Any]:
+    cursor.execute(sql, values)
     names = [column[0] for column in cursor.description or ()]
     row = cursor.fetchone()
     assert row is not None
