@@ -21,6 +21,7 @@ from tracestore import (
     StoreNotFound,
     StoreUnavailable,
     TraceStore,
+    TraceStoreError,
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -447,3 +448,28 @@ def test_a_turn_is_the_same_in_one_pass_and_in_two(store, make, monkeypatch):
     monkeypatch.setattr(store._reader, "_is_large", True)
     assert [store.get_turn(turn) for turn in ("t1", "nobody's")] == once
     assert len(once[0]) == 10
+
+
+def test_a_closed_store_says_that_it_is_closed(tmp_path, make):
+    store = TraceStore(tmp_path / "store")
+    store.close()
+    for use in (lambda: store.get_turn("t"), lambda: store.insert_records([make.log()]), lambda: store.sql("SELECT 1")):
+        with pytest.raises(TraceStoreError, match="closed"):
+            use()
+
+
+def test_a_single_record_is_no_list_of_records(memory_store, make):
+    for single in (make.log(), LogRecord(timestamp=1, extension_id="x", level="info", msg="m")):
+        with pytest.raises(InputInvalid, match="put it into a list"):
+            memory_store.insert_records(single)
+
+
+def test_the_directory_of_blobs_is_no_store_and_stays_as_it_is(tmp_path, make):
+    """Both have a FORMAT file; a lock made in the wrong place would be a stranger to verify."""
+    with TraceStore(tmp_path / "store") as store:
+        store.insert_records([make.log(body="text")])
+    for options in ({"read_only": True, "create": False}, {"create": False}, {}):
+        with pytest.raises(StoreNotFound, match="found a directory of blobs"):
+            TraceStore(tmp_path / "store" / "blobs", **options)
+    with TraceStore(tmp_path / "store") as store:
+        assert store.verify(data=True).findings == ()

@@ -17,7 +17,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracestore.errors import StoreBroken
+from tracestore.errors import StoreBroken, StoreNotFound
 
 FORMAT_VERSION = 1
 DIRECTORY_MODE = 0o700
@@ -93,6 +93,8 @@ def check_format(content: bytes, path: Path) -> None:
     wanted = f"format {FORMAT_VERSION} without requirements"
     try:
         found = json.loads(content)
+        if "digest" in found:
+            raise StoreNotFound(f"{path.parent}: wanted a store, found a directory of blobs; give the store it is in")
         version, requires = found["format"], found["requires"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreBroken(f"{path}: wanted {wanted}, found {content[:60]!r}; restore it from a backup") from error

@@ -26,13 +26,14 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
         if is_new:
             _check_may_create(layout, create and not read_only)
             path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        elif read_only and not layout.lock.exists():
-            layout.lock.touch(mode=FILE_MODE)
+        else:
+            check_format(layout.format.read_bytes(), layout.format)  # before anything is made there
+            if read_only and not layout.lock.exists():
+                layout.lock.touch(mode=FILE_MODE)
         lock = StoreLock(layout.lock, shared=read_only)
         try:
             if is_new:
                 _write_durably(layout.format, format_text())
-            check_format(layout.format.read_bytes(), layout.format)
             if not read_only:
                 layout.journal.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
                 _clear_leftovers(layout)

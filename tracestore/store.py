@@ -24,7 +24,18 @@ from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PruneSummary, VerifyReport
 from tracestore.opening import lock_store, needs_database, set_rejected_aside
-from tracestore.record import NS_PER_MS, Record, StoredRecord, encode_line, line_of, members_of, text_of
+from tracestore.record import (
+    NS_PER_MS,
+    LogRecord,
+    Record,
+    SpanClose,
+    SpanOpen,
+    StoredRecord,
+    encode_line,
+    line_of,
+    members_of,
+    text_of,
+)
 from tracestore.views import render_easy_view
 
 if TYPE_CHECKING:
@@ -95,6 +106,8 @@ class TraceStore:
         invalid one raises RecordInvalid and nothing is written. They go through the journal, as
         everything does.
         """
+        if isinstance(records, Mapping | LogRecord | SpanOpen | SpanClose):
+            raise InputInvalid("records: wanted a list of records, found a single one; put it into a list")
         lines = [_line(index, record) for index, record in enumerate(records)]
         with self._inserting:
             total = self._writing("insert_records").insert(lines)

@@ -4,7 +4,8 @@ Reading is exact and strict; writing is short and rounds. Both know the same two
 
 =========  ==============================================================================
 duration   ``ms s m h d w``, lower case, joined from large to small: ``7d``, ``1h30m``,
-           ``1.5h``. A plain number is milliseconds.
+           ``1.5h``. A plain number is milliseconds; as text it is refused, unless it is 0,
+           for who types ``7`` means days and would keep nothing.
 size       ``b k M G T`` in steps of 1024, as this project prints them (and ``ls -h``);
            ``KiB MiB GiB TiB`` likewise; ``kB MB GB TB`` are decimal, as on the box of a
            disk. Upper or lower case. A plain number is bytes.
@@ -49,7 +50,7 @@ _DURATION = re.compile(rf"(?:{_NUMBER}\s*(?:ms|[wdhms])\s*)+")
 _DURATION_PART = re.compile(rf"({_NUMBER})\s*(ms|[wdhms])")
 _SIZE = re.compile(rf"({_NUMBER})\s*([a-z]*)")
 
-_DURATION_WANTED = "a duration such as '7d', '36h', '1h30m', '250ms', or milliseconds as a number"
+_DURATION_WANTED = "a duration such as '7d', '36h', '1h30m', '250ms', with its unit"
 _SIZE_WANTED = "a size such as '256MiB', '4GB', '10k', or bytes as a number"
 
 
@@ -58,8 +59,8 @@ def parse_duration_ms(value: str | int | float) -> int:
     if not isinstance(value, str):
         return _whole(_exact(value, _DURATION_WANTED), value, _DURATION_WANTED)
     text = _stripped(value, _DURATION_WANTED)
-    if _PLAIN.fullmatch(text):
-        return _whole(Fraction(text), value, _DURATION_WANTED)
+    if _PLAIN.fullmatch(text) and not Fraction(text):
+        return 0
     if not _DURATION.fullmatch(text):
         raise _invalid(value, _DURATION_WANTED)
     parts = _DURATION_PART.findall(text)

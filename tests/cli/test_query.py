@@ -100,3 +100,7 @@ def test_the_schema_documents_every_view(cli: Cli, filled: Path) -> None:
         assert view["columns"]
     assert views[0]["columns"]["timestamp"] == "TIMESTAMP_NS"
     assert "input_tokens" in views[3]["columns"]
+
+
+def test_a_statement_may_begin_with_a_comment(cli: Cli, filled: Path) -> None:
+    assert cli("query", "-- how many\nSELECT 1 AS n", "--store", filled).stdout == "n\n1\n"

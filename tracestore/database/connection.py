@@ -21,7 +21,7 @@ from typing import TypeAlias
 import duckdb
 
 from tracestore.database import schema
-from tracestore.errors import StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
+from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 
 CREATING = "STORAGE_VERSION 'v1.5.0', BLOCK_SIZE 131072"
@@ -59,6 +59,7 @@ class Database:
         self._readers: set[duckdb.DuckDBPyConnection] = set()
         self._swapping = False
         self._writing = threading.RLock()
+        self._closed = False
         with _opening(path):
             self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
             try:
@@ -87,6 +88,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give a cursor for one piece of reading; it is gone with the block."""
+        self._check_open()
         with self._gate:
             self._gate.wait_for(lambda: not self._swapping)
             cursor = self._cursor()
@@ -102,6 +104,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give the writer's cursor inside a transaction: committed at the end, rolled back on an error."""
+        self._check_open()
         with self._writing, translated("writing the database"):
             self._writer.execute("BEGIN")
             try:
@@ -147,8 +150,13 @@ class Database:
 
     def close(self) -> None:
         """Close the file; may be called twice."""
+        self._closed = True
         with translated("closing the database"):
             self._root.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputInvalid("wanted an open store, found it closed; open it again")
 
     def _let_readers_finish(self) -> None:
         if not self._gate.wait_for(lambda: not self._readers, timeout=SWAP_WAIT_S):

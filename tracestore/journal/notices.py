@@ -57,8 +57,12 @@ def new_segment(path: str, segment_id: int) -> Notice:
 
 def replaced(path: str, segment_id: int) -> Notice:
     """Say that another file stands at a name that was followed."""
-    sentence = f"{path} is another file now; it is segment {segment_id} and is read from its beginning"
-    return Notice(NoticeKind.REPLACED, path, segment_id, sentence)
+    sentence = (
+        f"{path} is another file now; it is segment {segment_id} and is read from its beginning. Lines that the file"
+        " before it got since it was last read are not collected: if it has another name now, collect it once by that"
+        " name, and nothing is stored twice"
+    )
+    return Notice(NoticeKind.REPLACED, path, segment_id, sentence, is_warning=True)
 
 
 def rotated(old_path: str, path: str, position: Position) -> Notice:

@@ -42,6 +42,10 @@ def command(
 ) -> None:
     """Move journal lines into the store, until stopped; each batch is durable, nothing is lost or doubled.
 
+    Without --once it runs until it is stopped, and holds the store: no other process can read it meanwhile.
+    The rotated siblings of a file are PATH.1, PATH.2 and so on; in a directory every file with .ndjson or .jsonl in its
+    name is a segment.
+
     Makes the store where nothing is. A journal that is not there yet is waited for, if its
     directory is. A line that is no record goes to STORE/journal/rejected.ndjson with the reason.
     Prunes at the start and then every --prune-every, where --max-age or --max-body-bytes gives a
@@ -79,6 +83,7 @@ def _check_paths(layout: StoreLayout, journal: Path | None, once: bool) -> None:
         if once and not layout.is_store():
             raise StoreNotFound(f"{layout.root}: wanted a store or --journal, found neither; check the path")
         return
+    require(journal != Path(), "--journal: wanted a path, found nothing")
     if scan(str(journal)) is not None:
         return
     if once:

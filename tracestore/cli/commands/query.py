@@ -41,7 +41,11 @@ _VIEWS = {
 }
 
 
-@click.command("query", short_help="Answer a question in SQL; read-only.")
+@click.command(
+    "query",
+    short_help="Answer a question in SQL; read-only.",
+    context_settings={"ignore_unknown_options": True},  # SQL may begin with a comment
+)
 @click.argument("sql", required=False)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--schema", is_flag=True, help="Print the views and their columns, and run nothing.")
