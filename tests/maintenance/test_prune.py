@@ -299,3 +299,12 @@ class TestRefusals:
         full.insert_records([make.log(clock.now_ms, body="new")])
         clock.forward(days=8)
         assert full.prune(WEEK).bodies_deleted == 1
+
+
+def test_a_store_whose_bodies_are_all_evicted_can_be_pruned_again(store, make):
+    """Rows whose bodies went by the cap are no sign of a database that lost rows."""
+    store.insert_records([make.log(turnId="t", body="text")])
+    policy = RetentionPolicy(max_total_body_bytes=0)
+    assert store.prune(policy).bodies_evicted == 1
+    assert store.prune(policy).bodies_evicted == 0
+    assert store.get_turn("t")[0].body_state == "evicted"

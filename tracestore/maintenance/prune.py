@@ -154,7 +154,7 @@ class Pruner:
     def _refusals(self, plan: PrunePlan) -> list[str]:
         reasons = list(plan.sweep.refusals)
         nothing_named = not plan.sweep.live_count and not plan.expired_records and not plan.evicted
-        if plan.sweep.retired_count and nothing_named and not self._retention.has_expired_before():
+        if plan.unnamed_bodies and nothing_named and not self._retention.has_expired_before():
             reasons.append(f"no record names any of {plan.sweep.total_count} stored bodies, and no prune removed one")
         return reasons
 
