@@ -8,11 +8,10 @@ reported and tried again at its next turn.
 Nothing is lost by a crash at any point: a position moves only in the transaction of its rows.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tracestore.errors import TraceStoreError
 from tracestore.journal import Notice, SegmentChanged, Unread
@@ -73,6 +72,16 @@ Event: TypeAlias = Collected | Idle | Torn | Pruned | PruneFailed | Notice
 Report: TypeAlias = Callable[[Event], None]
 
 
+class Stop(Protocol):
+    """What tells a collector to stop; a `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait so many seconds, or until told to stop."""
+
+
 class Collector:
     """Collects one journal into one store, in the thread that calls it."""
 
@@ -102,7 +111,7 @@ class Collector:
         """Bytes at the ends of segments that wait for their newline."""
         return sum(self._torn_bytes.values())
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Collect until told to stop; then finish the batch and drain what is there once more."""
         while not stop.is_set():
             self.prune_when_due()
@@ -133,7 +142,7 @@ class Collector:
         """Let the journal go."""
         self._follower.close()
 
-    def _collect_once(self, stop: threading.Event) -> bool:
+    def _collect_once(self, stop: Stop) -> bool:
         """Look at the journal once and read what is there; False when it brought nothing."""
         before = self._total
         for unread in self._look():
@@ -153,7 +162,7 @@ class Collector:
         self._waiting_bytes = sum(unread.segment.size_bytes - unread.position.offset for unread in poll.unread)
         return poll.unread
 
-    def _read(self, unread: Unread, stop: threading.Event | None) -> bool:
+    def _read(self, unread: Unread, stop: Stop | None) -> bool:
         """Read a segment as far as it goes now; False when that did not succeed and a new look is due."""
         segment, offset = unread.segment, unread.position.offset
         try:

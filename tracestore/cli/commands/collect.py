@@ -1,8 +1,8 @@
 """`tracestore collect`: journal lines into the store, until stopped."""
 
 import signal
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -93,16 +93,39 @@ def _check_paths(layout: StoreLayout, journal: Path | None, once: bool) -> None:
         raise InputInvalid(f"--journal: wanted {wanted}, found no {journal.parent}; check the path")
 
 
+class _Stop:
+    """Set by a signal handler, looked at by the collector, both in the main thread.
+
+    A `threading.Event` would deadlock when the signal arrives while it holds its own lock; this has none.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.by: signal.Signals | None = None
+        self._tell = tell
+        self._told = False
+
+    def is_set(self) -> bool:
+        """Tell whether a signal came; says so the first time, which a handler must not."""
+        if self.by is not None and not self._told:
+            self._told = True
+            self._tell(f"{self.by.name}: finishing what is there; once more stops at once")
+        return self.by is not None
+
+    def wait(self, timeout: float) -> bool:
+        """Sleep; a signal does not cut it short, so keep it short."""
+        time.sleep(timeout)
+        return self.is_set()
+
+
 @contextmanager
-def _stopped_by_signals(report: JsonReport | PeopleReport) -> Iterator[threading.Event]:
-    """Set an event at the first signal; the second one interrupts."""
-    stop = threading.Event()
+def _stopped_by_signals(report: JsonReport | PeopleReport) -> Iterator[_Stop]:
+    """Give what the first signal sets; the second one interrupts."""
+    stop = _Stop(report.tell)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        if stop.by is not None:
             raise KeyboardInterrupt
-        stop.set()
-        report.tell(f"{signal.Signals(number).name}: finishing what is there; once more stops at once")
+        stop.by = signal.Signals(number)
 
     before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
