@@ -73,6 +73,7 @@ def test_each_required_field_is_missed_by_name(record):
         (b'{"kind":"log","msg":"\xff"}', "line: wanted UTF-8, found invalid start byte at byte 21"),
         (b"\xef\xbb\xbf{}", "line: wanted one JSON object"),
         (b"[" * 100_000, "line: wanted JSON of ordinary depth, found it nested too deeply"),
+        (b'{"a":' * 30_000 + b"1" + b"}" * 30_000, "line: wanted JSON of ordinary depth, found it nested too deeply"),
         (b"[" * 950 + b"]" * 950, "record: wanted an object, found list"),
     ],
 )
@@ -156,3 +157,19 @@ def test_a_field_of_another_kind_is_kept_as_extra():
 def test_null_is_the_same_as_absent():
     nulls = dict.fromkeys(("turnId", "conversationId", "parentSpanId", "attributes", "links", "body", "spanId"))
     assert decode_line(json.dumps(BASE | nulls).encode()) == decode_line(json.dumps(BASE).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("timestamp", "\ud83d", "timestamp: wanted int | float, found str"),
+        ("status", "\ud83d", "status: wanted one of ok, error, found str"),
+        ("bodyEncoding", "\ud83d", "bodyEncoding: wanted one of base64, found str"),
+        ("attributes", "\ud83d", "attributes: wanted object | null, found str"),
+        ("links", ["\ud83d"], "links[0]: wanted object, found list"),
+    ],
+)
+def test_a_lone_surrogate_where_no_text_fits_is_no_crash(field, value, message):
+    with pytest.raises(RecordInvalid) as caught:
+        decode_line(json.dumps({**CLOSE, field: value}).encode())
+    assert str(caught.value).startswith(message)

@@ -66,7 +66,7 @@ def decode_line(data: bytes) -> Line:
         record = _decode(data)
         if isinstance(record.timestamp, float):  # it has a fraction, and a double loses its nanoseconds
             record.timestamp = _decode_time(data).timestamp
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return line_of(_decode_by_standard_library(data))
     return _finish(record, None, is_unicode=True)  # msgspec took it, so no lone surrogate is in it
 
@@ -86,13 +86,28 @@ def line_of(members: Any) -> Line:
     if isinstance(timestamp, Decimal):
         known["timestamp"] = 0  # the conversion knows no Decimal here; the real value is set below
     try:
-        record = msgspec.convert(known, KINDS[kind])
+        record = _converted(known, KINDS[kind])
     except msgspec.ValidationError as error:
         raise RecordInvalid(_explained(str(error), known)) from error
     if isinstance(timestamp, Decimal):
         record.timestamp = timestamp
     extra = {key: value for key, value in members.items() if key not in known} or None
     return _finish(record, extra, is_unicode=False)
+
+
+def _converted(members: dict[str, Any], kind: type[Record]) -> Record:
+    """Convert a dict to a record; msgspec.ValidationError names what does not fit."""
+    try:
+        return msgspec.convert(members, kind)
+    except UnicodeEncodeError as error:  # a text with lone surrogates where no text fits: this does not say where
+        plain = {key: _with_placeholder(value, error.object) for key, value in members.items()}
+        return msgspec.convert(plain, kind)
+
+
+def _with_placeholder(value: Any, text: str) -> Any:
+    if isinstance(value, list):
+        return [_with_placeholder(item, text) for item in value]
+    return "?" if value == text else value
 
 
 def members_of(record: object) -> dict[str, Any]:
