@@ -1,0 +1,283 @@
+"""What must hold after any fault, judged from the promises alone.
+
+`check` opens the store and compares it with what `workload` says each record is; it does not ask
+the code under test what should be there. A database that no longer opens may be made again
+(`rebuild`), and then everything promised must be there all the same. Rules:
+
+- a record that was acknowledged is there exactly once and equal, its body too, unless retention
+  that had begun was entitled to it: by age the whole turn, by size the body alone
+- what an acknowledged prune removed does not come back
+- a row that nobody acknowledged is one whose insert had begun, equal and once
+- verify finds no damage, and after two prunes that delete nothing neither orphan nor leftover
+- the store takes one more record and gives it back
+- once the rest of the journal is collected, every line of it is a row or a rejected line, once
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from tests.faults import workload
+from tests.faults.acks import Event
+from tracestore import RetentionPolicy, StoreBroken, TraceStore
+from tracestore.collector import Collector
+from tracestore.journal import read_rejected
+
+KEEP_ALL = RetentionPolicy(max_age="30000d")
+"""A policy that deletes nothing; its prune still sweeps."""
+ORACLE = "oracle "
+"""What the ids of the oracle's own records begin with."""
+_COLUMNS = {
+    "kind": "kind", "extension_id": "extensionId", "conversation_id": "conversationId", "turn_id": "turnId",
+    "span_id": "spanId", "parent_span_id": "parentSpanId", "name": "name", "level": "level", "msg": "msg",
+    "duration_ms": "durationMs", "status": "status",
+}  # fmt: skip
+
+
+def check(
+    store_path: str,
+    journal_path: str,
+    seed: int,
+    acks: Sequence[Event],
+    *,
+    rebuilt_allowed: bool = True,
+    notes: list[str] | None = None,
+) -> list[str]:
+    """Return every violation in a sentence; empty when all promises are kept. ``notes`` gets "rebuilt"."""
+    promised = Promised(seed, acks)
+    try:
+        return _examine(store_path, journal_path, promised)
+    except StoreBroken as broken:
+        if not rebuilt_allowed:
+            return [f"the store does not open: {broken}"]
+        if notes is not None:
+            notes.append("rebuilt")
+        return _rebuild(store_path, broken) or _examine(store_path, journal_path, promised, rebuilt=True)
+
+
+@dataclass
+class Promised:
+    """What the events of a run promise, by number of record."""
+
+    seed: int
+    events: Sequence[Event]
+    inserted: set[int] = field(default_factory=set)
+    collected: set[int] = field(default_factory=set)
+    begun: set[int] = field(default_factory=set)
+    """Everything that was ever handed over, to the store or to the journal."""
+    gone: set[int] = field(default_factory=set)
+    """Acknowledged before a prune by age that was acknowledged too, and old: not there."""
+    going: set[int] = field(default_factory=set)
+    """Old, and such a prune had begun: there or not."""
+    leaving: set[int] = field(default_factory=set)
+    """Old turns that were acknowledged as a whole when such a prune began."""
+    may_evict: bool = False
+
+    def __post_init__(self) -> None:
+        for event in self.events:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        numbers = set(range(event["first"], event["last"] + 1)) if "first" in event else set()
+        match event["op"]:
+            case "insert-begins" | "append-begins":
+                self.begun |= numbers
+            case "inserted":
+                self.inserted |= numbers
+            case "collected":
+                self.collected |= {number for number in numbers if not workload.is_rejected(number)}
+            case "prune-begins":
+                self.may_evict |= event["cap"] is not None
+                if event["cutoff_ms"] is not None:
+                    self.going |= {number for number in self.begun if workload.is_old(number)}
+                    self.leaving |= {turn for turn in workload.turns_of(self.going) if self._is_acknowledged(turn)}
+            case "pruned" if event["cutoff_ms"] is not None:
+                self.gone |= {number for number in self.acknowledged if workload.is_old(number)}
+
+    @property
+    def acknowledged(self) -> set[int]:
+        """Numbers of records that must be durable."""
+        return self.inserted | self.collected
+
+    def _is_acknowledged(self, turn: int) -> bool:
+        return self.acknowledged.issuperset(workload.numbers_of(turn))
+
+
+def _examine(store_path: str, journal_path: str, promised: Promised, *, rebuilt: bool = False) -> list[str]:
+    ticks = workload.clock(1_000_000)
+    with TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
+        if rebuilt:  # a journal that others own is no part of a rebuild; retention comes round again with the collector
+            _collect(store, journal_path)
+            store.prune(RetentionPolicy(max_age=workload.MAX_AGE)) if promised.gone else None
+        found = [
+            *_rows_against_promises(store, promised),
+            *_damage(store, "at first", harmless_too=False),
+        ]
+        _collect(store, journal_path)
+        found += _lines_against_journal(store, store_path, journal_path, promised)
+        found += _takes_one_more(store)
+        for _ in range(2):
+            store.prune(KEEP_ALL)
+        return found + list(_damage(store, "after two prunes", harmless_too=True))
+
+
+def _rebuild(store_path: str, broken: StoreBroken) -> list[str]:
+    try:
+        from tracestore.maintenance.rebuild import rebuild
+    except ImportError:
+        return [f"the store does not open, and nothing mends it: {broken}"]
+    rebuild(Path(store_path))
+    return []
+
+
+def _rows_against_promises(store: TraceStore, promised: Promised) -> Iterator[str]:
+    """Compare all rows with what was acknowledged."""
+    rows = [row for row in _records(store) if not row["id"].startswith(ORACLE)]
+    numbers = [_number(row["id"], promised.seed) for row in rows]
+    for number, times in Counter(numbers).items():
+        if number is None:
+            yield "a row has an id that nobody gave"
+        elif times > 1:
+            yield f"record {number} is there {times} times"
+    there = {number for number in numbers if number is not None}
+    for number in sorted(promised.acknowledged - promised.going - there):
+        yield f"record {number} was acknowledged and is not there"
+    for number in sorted(promised.gone & there):
+        yield f"record {number} was expired and is there"
+    for number in sorted(there - promised.begun):
+        yield f"record {number} is there and was never sent"
+    yield from _halves(there, promised)
+    for number, row in zip(numbers, rows, strict=True):
+        if number is not None:
+            yield from _differences(number, row, promised)
+
+
+def _halves(there: set[int], promised: Promised) -> Iterator[str]:
+    """A turn leaves as a whole."""
+    for turn in sorted(promised.leaving):
+        left = there.intersection(workload.numbers_of(turn))
+        if 0 < len(left) < workload.TURN:
+            yield f"half of turn {turn} is there: {sorted(left)}"
+
+
+def _differences(number: int, row: dict[str, Any], promised: Promised) -> Iterator[str]:
+    wanted = workload.record(promised.seed, number)
+    content = workload.body(promised.seed, number)
+    for column, key in _COLUMNS.items():
+        if row[column] != wanted.get(key):
+            yield f"record {number}: {key} is {row[column]!r}, sent {wanted.get(key)!r}"
+    if row["timestamp_ns"] != round(wanted["timestamp"] * 4) * 250_000:
+        yield f"record {number}: timestamp is {row['timestamp_ns']} ns, sent {wanted['timestamp']} ms"
+    extra = {key: wanted[key] for key in ("unknownKey",) if key in wanted} or None
+    for column, sent in (("attributes", wanted["attributes"]), ("links", wanted.get("links")), ("extra", extra)):
+        if _json(row[column]) != sent:
+            yield f"record {number}: {column} is {row[column]!r}, sent {sent!r}"
+    if row["body_digest"] != (None if content is None else blake3(content).hexdigest()):
+        yield f"record {number}: names the body {row['body_digest']}, another was sent"
+    elif content is None or row["body"] == content:
+        return
+    elif row["body"] is not None:
+        yield f"record {number}: another body than was sent came back"
+    elif not (row["body_state"] == "evicted" and promised.may_evict):
+        yield f"record {number}: its body is {row['body_state']}"
+
+
+def _lines_against_journal(
+    store: TraceStore, store_path: str, journal_path: str, promised: Promised
+) -> Iterator[str]:
+    """Every line of the journal is a row or a rejected line, once."""
+    there = Counter(_number(row["id"], promised.seed) for row in _records(store, with_bodies=False))
+    for number in sorted(_valid_lines(journal_path, promised.seed)):
+        if there[number] != 1 and not (there[number] == 0 and number in promised.going):
+            yield f"line {number} of the journal is there {there[number]} times as a row"
+    wanted = Counter(content for content in _lines(journal_path) if _line_number(content, promised.seed) is None)
+    rejected = Path(store_path) / "journal" / "rejected.ndjson"
+    found = Counter(entry.line() for entry in read_rejected(str(rejected)))
+    if wanted != found:
+        missing, surplus = sum((wanted - found).values()), sum((found - wanted).values())
+        yield f"rejected lines: {missing} are missing, {surplus} too many"
+
+
+def _takes_one_more(store: TraceStore) -> Iterator[str]:
+    ids = {row["id"] for row in _records(store, with_bodies=False)}
+    own_id = next(f"{ORACLE}{n}" for n in count() if f"{ORACLE}{n}" not in ids)
+    about = {"kind": "log", "id": own_id, "timestamp": workload.BASE_MS, "extensionId": "oracle", "level": "info"}
+    store.insert_records([about | {"msg": "one more", "body": f"the body of {own_id}"}])
+    if [row["body"] for row in _records(store) if row["id"] == own_id] != [f"the body of {own_id}".encode()]:
+        yield "a record inserted afterwards cannot be read back"
+
+
+def _damage(store: TraceStore, when: str, *, harmless_too: bool) -> Iterator[str]:
+    for finding in store.verify(data=True).findings:
+        if harmless_too or not finding.harmless:
+            yield f"verify {when}: {finding.kind} {finding.subject}: {finding.detail}"
+
+
+def _collect(store: TraceStore, journal_path: str) -> None:
+    workload.mend_journal(journal_path)
+    collector = Collector(store, journal_path, lambda event: None)
+    collector.drain()
+    collector.close()
+
+
+def _records(store: TraceStore, *, with_bodies: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield every row, with the bytes of its body; each different body is read once."""
+    bodies: dict[str, bytes | None] = {}
+    states = dict(store.sql("SELECT digest, state FROM bodies").rows)
+    columns = ", ".join(_COLUMNS)
+    result = store.sql(
+        f"SELECT producer_id AS id, epoch_ns(timestamp) AS timestamp_ns, {columns}, attributes, links, extra,"
+        " body_digest FROM records ORDER BY seq"
+    )
+    for row in result.dicts():
+        digest = row["body_digest"]
+        if digest is not None and with_bodies:
+            if digest not in bodies:
+                bodies[digest] = _bytes(store.get_body(digest))
+            row |= {"body": bodies[digest], "body_state": states.get(digest)}
+        yield row
+
+
+def _bytes(body: bytes | str | None) -> bytes | None:
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _number(producer_id: str | None, seed: int) -> int | None:
+    name, _, number = (producer_id or "").rpartition("-")
+    return int(number) if name == str(seed) and number.isdecimal() else None
+
+
+def _lines(journal_path: str) -> list[bytes]:
+    path = Path(journal_path)
+    return [line for line in path.read_bytes().split(b"\n")[:-1] if line.strip()] if path.exists() else []
+
+
+def _valid_lines(journal_path: str, seed: int) -> set[int]:
+    numbers = (_line_number(content, seed) for content in _lines(journal_path))
+    return {number for number in numbers if number is not None}
+
+
+def _line_number(content: bytes, seed: int) -> int | None:
+    """Return the number of a journal line that is a record, byte for byte; None for any other line."""
+    try:
+        number = _number(json.loads(content).get("id"), seed)
+    except (ValueError, AttributeError):
+        return None
+    return number if number is not None and content + b"\n" == workload.line(seed, number) else None
+
+
+def describe(violations: Iterable[str], limit: int = 5) -> str:
+    """Return the first violations as text, and how many more there are."""
+    listed = list(violations)
+    more = [f"and {len(listed) - limit} more"] if len(listed) > limit else []
+    return "; ".join([*listed[:limit], *more])

@@ -1,0 +1,225 @@
+"""The steps that durability rests on, by name, and what a campaign does to them.
+
+Production code holds no hooks: a step is a function or a method that is called as an attribute of
+its module or class, and is replaced there from outside. In a process of its own (a forked try) a
+replacement stays; in a test it is undone at the end of the block::
+
+    kill_at("rows committed", "before", nth=2)     # the process ends itself with kill -9 there
+    with without("blob file sync"): ...            # a canary: the step does nothing, or lets everything by
+    with pause_at("sweep deletes", pause): ...     # a forced interleaving: `pause()` runs there
+"""
+
+import importlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any, Literal
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a step is: ``Class.method``, ``function``, or ``os.call`` for one system call of one module."""
+
+    module: str
+    attribute: str
+
+    def owner(self) -> tuple[Any, str]:
+        """Return the object that holds the attribute, and the attribute's name."""
+        found: Any = importlib.import_module(self.module)
+        *path, name = self.attribute.split(".")
+        for part in path:
+            found = getattr(found, part)
+        return found, name
+
+
+STEPS: dict[str, Step] = {
+    "store format written": Step("tracestore.opening", "_write_durably"),
+    "blob store format written": Step("blobs.durable", "write_file"),
+    "blob directory made": Step("blobs.durable", "make_directory"),
+    "database made": Step("tracestore.database.connection", "Database.create"),
+    "database published": Step("tracestore.database.connection", "publish"),
+    "database sync": Step("tracestore.database.connection", "_sync"),
+    "journal append": Step("tracestore.journal.disk", "write_all"),
+    "journal append sync": Step("tracestore.journal.disk", "sync_written"),
+    "journal read sync": Step("tracestore.journal.disk", "sync_read"),
+    "segment directory sync": Step("tracestore.journal.disk", "sync_directory"),
+    "segment made": Step("tracestore.journal.disk", "create_exclusive"),
+    "rejected sync": Step("tracestore.journal.rejects", "RejectedLines.sync"),
+    "rejected append": Step("tracestore.journal.rejects", "RejectedLines.append"),
+    "blobs staged": Step("blobs.backends.batch", "write"),
+    "blob written": Step("blobs.durable", "write_all"),
+    "blob file sync": Step("blobs.durable", "sync_file"),
+    "file system sync": Step("blobs.durable", "sync_filesystem"),
+    "blob rename": Step("blobs.backends.batch", "_rename"),
+    "blob directory sync": Step("blobs.durable", "sync_directory"),
+    "blobs published": Step("blobs.backends.local", "LocalBackend.publish"),
+    "rows committed": Step("tracestore.database.writer", "Writer.commit"),
+    "rows expired": Step("tracestore.database.retention", "Retention.expire"),
+    "bodies marked evicted": Step("tracestore.database.retention", "Retention.mark_evicted"),
+    "bodies forgotten": Step("tracestore.database.retention", "Retention.forget_bodies"),
+    "gone bodies forgotten": Step("tracestore.database.retention", "Retention.forget_gone_bodies"),
+    "prune recorded": Step("tracestore.database.retention", "Retention.record_prune"),
+    "sweep confirms": Step("blobs.sweep", "_delete_confirmed"),
+    "sweep deletes": Step("blobs.backends.local", "LocalBackend.delete"),
+    "shard swept": Step("blobs.backends.tree", "delete_blobs"),
+    "empty shard removed": Step("blobs.backends.tree", "remove_if_empty"),
+    "leftovers cleared": Step("blobs.backends.local", "LocalBackend.clear_leftovers"),
+    "checkpoint": Step("tracestore.database.connection", "Database.checkpoint"),
+    "copy compacted": Step("tracestore.database.compaction", "_copy"),
+    "database detached": Step("tracestore.database.connection", "Database._detach"),
+    "database attached": Step("tracestore.database.connection", "Database._reattach"),
+    "swap": Step("tracestore.database.connection", "Database.swap"),
+}
+"""Every step at which the process may die."""
+
+LOCK = "the mutex of writer and sweeper"
+RECHECK = "the look before the deletion"
+SYNCS = (
+    "blob file sync", "file system sync", "blob directory sync", "journal append sync", "journal read sync",
+    "segment directory sync", "rejected sync", "database sync",
+)  # fmt: skip
+"""Steps of `STEPS` that make something durable and do nothing else."""
+SAFETY = (*SYNCS, RECHECK, LOCK)
+"""Every step whose removal must be noticed."""
+
+
+def kill_at(name: str, when: When = "before", nth: int = 1) -> None:
+    """Let this process die by kill -9 before or after the nth time that it comes to a step."""
+    left = nth
+
+    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0 and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            dies_here = left == 0
+            result = original(*args, **kwargs)
+            if dies_here:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return step
+
+    _replace(STEPS[name], dying)
+
+
+def count_steps(function: Callable[..., Any], *args: Any) -> dict[str, int]:
+    """Call a function and return how often it came to each step; for a process of its own."""
+    counts = dict.fromkeys(STEPS, 0)
+
+    def counting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return original(*args, **kwargs)
+
+        return step
+
+    for name, place in STEPS.items():
+        _replace(place, partial(counting, name))
+    function(*args)
+    return counts
+
+
+def remove(name: str) -> None:
+    """Take a safety step away for the rest of this process."""
+    for place, make in _removal(name):
+        _replace(place, make)
+
+
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """Take a safety step away for the length of the block; stores must be opened inside it."""
+    undo = [_replace(place, make) for place, make in _removal(name)]
+    try:
+        yield
+    finally:
+        for back in reversed(undo):
+            back()
+
+
+@contextmanager
+def pause_at(name: str, pause: Callable[[], None], when: When = "before") -> Iterator[None]:
+    """Run ``pause`` in the thread that comes to a step, each time, for the length of the block."""
+
+    def pausing(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if when == "before":
+                pause()
+            result = original(*args, **kwargs)
+            if when == "after":
+                pause()
+            return result
+
+        return step
+
+    back = _replace(STEPS[name], pausing)
+    try:
+        yield
+    finally:
+        back()
+
+
+class NoLock:
+    """A lock that holds nobody off: what `BlobStore.lock` becomes when the mutex is taken away."""
+
+    def __enter__(self) -> "NoLock":
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        return None
+
+
+def _removal(name: str) -> Sequence[tuple[Step, Callable[[Any], Any]]]:
+    """Return what to replace, and by what, so that a safety step is gone."""
+    if name == LOCK:
+        return [(Step("blobs.store", "BlobStore._start"), _starting_without_lock)]
+    if name == RECHECK:
+        return [(STEPS["sweep confirms"], _deleting_unconfirmed)]
+    if name not in SYNCS:
+        raise ValueError(f"wanted one of {', '.join(SAFETY)}; found {name!r}")
+    return [(STEPS[name], lambda original: lambda *args, **kwargs: None)]
+
+
+def _starting_without_lock(start: Callable[..., None]) -> Callable[..., None]:
+    def start_without(store: Any, backend: Any) -> None:
+        start(store, backend)
+        store.lock = NoLock()
+
+    return start_without
+
+
+def _deleting_unconfirmed(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the caller do its part for all that the plan had, as if nothing had been named since."""
+
+    def delete(backend: Any, chunk: Sequence[Any], confirm: Callable[[Sequence[Any]], Any] | None) -> Any:
+        from tracestore.database.retention import Retention
+
+        if confirm is not None:
+            nothing: Callable[..., set[bytes]] = lambda *args: set()  # noqa: E731
+            named, Retention.named_since = Retention.named_since, nothing
+            try:
+                confirm(chunk)
+            finally:
+                Retention.named_since = named
+        return backend.delete(chunk)
+
+    return delete
+
+
+def _replace(place: Step, make: Callable[[Any], Any]) -> Callable[[], None]:
+    """Put another function in the place of a step; return what puts it back."""
+    owner, name = place.owner()
+    kept = vars(owner)[name]
+    is_classmethod = isinstance(kept, classmethod)
+    replacement = make(kept.__func__ if is_classmethod else kept)
+    setattr(owner, name, classmethod(replacement) if is_classmethod else replacement)
+    return lambda: setattr(owner, name, kept)
