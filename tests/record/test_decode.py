@@ -159,6 +159,11 @@ def test_null_is_the_same_as_absent():
     assert decode_line(json.dumps(BASE | nulls).encode()) == decode_line(json.dumps(BASE).encode())
 
 
+def test_a_duration_that_no_double_holds_is_no_crash():
+    with pytest.raises(RecordInvalid, match="^durationMs: wanted a number that a double can hold, found int 999"):
+        decode_line(json.dumps(CLOSE | {"durationMs": 7777}).encode().replace(b"7777", b"9" * 400))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

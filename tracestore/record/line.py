@@ -14,6 +14,7 @@ import binascii
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any
@@ -199,8 +200,10 @@ def _check_links(record: Record) -> None:
 
 
 def _fits_double(record: Record) -> bool:
-    """Tell whether a column of doubles holds the duration."""
+    """Tell whether a column of doubles holds the duration exactly; one beyond all doubles is refused."""
     duration_ms = record.duration_ms if isinstance(record, SpanClose) else 0
+    if abs(duration_ms) > sys.float_info.max:
+        raise RecordInvalid(f"durationMs: wanted a number that a double can hold, found {_shown(duration_ms)}")
     return isinstance(duration_ms, float) or abs(duration_ms) <= EXACT_DOUBLE_LIMIT
 
 
