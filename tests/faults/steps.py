@@ -38,12 +38,14 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "store format written": Step("tracestore.opening", "_write_durably"),
+    "store file written": Step("tracestore.durable", "write_file"),
+    "store file sync": Step("tracestore.durable", "sync_file"),
+    "store directory sync": Step("tracestore.durable", "sync_directory"),
+    "store file published": Step("tracestore.durable", "publish"),
     "blob store format written": Step("blobs.durable", "write_file"),
     "blob directory made": Step("blobs.durable", "make_directory"),
     "database made": Step("tracestore.database.connection", "Database.create"),
     "database published": Step("tracestore.database.connection", "publish"),
-    "database sync": Step("tracestore.database.connection", "_sync"),
     "journal append": Step("tracestore.journal.disk", "write_all"),
     "journal append sync": Step("tracestore.journal.disk", "sync_written"),
     "journal read sync": Step("tracestore.journal.disk", "sync_read"),
@@ -81,7 +83,7 @@ LOCK = "the mutex of writer and sweeper"
 RECHECK = "the look before the deletion"
 SYNCS = (
     "blob file sync", "file system sync", "blob directory sync", "journal append sync", "journal read sync",
-    "segment directory sync", "rejected sync", "database sync",
+    "segment directory sync", "rejected sync", "store file sync", "store directory sync",
 )  # fmt: skip
 """Steps of `STEPS` that make something durable and do nothing else."""
 SAFETY = (*SYNCS, RECHECK, LOCK)
