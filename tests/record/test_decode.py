@@ -160,7 +160,7 @@ def test_null_is_the_same_as_absent():
 
 
 def test_a_duration_that_no_double_holds_is_no_crash():
-    with pytest.raises(RecordInvalid, match="^durationMs: wanted a number that a double can hold, found int 999"):
+    with pytest.raises(RecordInvalid, match=r"^durationMs: wanted a number that a double can hold, found int 999"):
         decode_line(json.dumps(CLOSE | {"durationMs": 7777}).encode().replace(b"7777", b"9" * 400))
 
 

@@ -1,0 +1,25 @@
+"""The short form of the damaged files, and proof that the campaign would notice."""
+
+import pytest
+
+import blobs.verify
+from blobs import codec
+from tests.faults import flips
+
+
+def test_every_damaged_file_is_found_and_no_wrong_byte_is_read():
+    report = flips.run(4_000, seed=1)
+    assert report.tries >= 4_000
+    assert report.violations == []
+
+
+@pytest.mark.parametrize(
+    ("module", "check", "without", "noticed"),
+    [
+        (codec, "flipped_bits", lambda body, stored: 0, "not found"),
+        (blobs.verify, "_decode", lambda backend, digest, stored: codec.decode(stored), "wrong bytes"),
+    ],
+)
+def test_the_campaign_notices_a_check_that_is_missing(monkeypatch, module, check, without, noticed):
+    monkeypatch.setattr(module, check, without)
+    assert any(noticed in violation for violation in flips.run(3_000, seed=1).violations)
