@@ -78,6 +78,8 @@ class Promised:
     leaving: set[int] = field(default_factory=set)
     """Old turns that were acknowledged as a whole when such a prune began."""
     may_evict: bool = False
+    _pruned: set[int] | None = None
+    """While a prune by age runs: what it has to delete. What arrives meanwhile it may or may not."""
 
     def __post_init__(self) -> None:
         for event in self.events:
@@ -88,6 +90,7 @@ class Promised:
         match event["op"]:
             case "insert-begins" | "append-begins":
                 self.begun |= numbers
+                self.going |= _old(numbers) if self._pruned is not None else set()
             case "inserted":
                 self.inserted |= numbers
             case "collected":
@@ -95,10 +98,14 @@ class Promised:
             case "prune-begins":
                 self.may_evict |= event["cap"] is not None
                 if event["cutoff_ms"] is not None:
-                    self.going |= {number for number in self.begun if workload.is_old(number)}
-                    self.leaving |= {turn for turn in workload.turns_of(self.going) if self._is_acknowledged(turn)}
-            case "pruned" if event["cutoff_ms"] is not None:
-                self.gone |= {number for number in self.acknowledged if workload.is_old(number)}
+                    self.going |= _old(self.begun)
+                    self._pruned = _old(self.acknowledged)
+                    self.leaving |= {turn for turn in workload.turns_of(self._pruned) if self._is_acknowledged(turn)}
+            case "pruned" if self._pruned is not None and event["cutoff_ms"] is not None:
+                self.gone |= self._pruned
+                self._pruned = None
+            case "opened":
+                self._pruned = None
 
     @property
     def acknowledged(self) -> set[int]:
@@ -107,6 +114,10 @@ class Promised:
 
     def _is_acknowledged(self, turn: int) -> bool:
         return self.acknowledged.issuperset(workload.numbers_of(turn))
+
+
+def _old(numbers: Iterable[int]) -> set[int]:
+    return {number for number in numbers if workload.is_old(number)}
 
 
 def _examine(store_path: str, journal_path: str, promised: Promised, *, rebuilt: bool = False) -> list[str]:
@@ -258,8 +269,10 @@ def _number(producer_id: str | None, seed: int) -> int | None:
 
 
 def _lines(journal_path: str) -> list[bytes]:
+    """Return the lines of a journal, without NUL bytes in front: a power cut may leave them for a tail."""
     path = Path(journal_path)
-    return [line for line in path.read_bytes().split(b"\n")[:-1] if line.strip()] if path.exists() else []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [content for line in lines if (content := line.lstrip(b"\0")).strip()]
 
 
 def _valid_lines(journal_path: str, seed: int) -> set[int]:
