@@ -108,47 +108,50 @@ def serve(image: str, log: str, where: str) -> None:
     """Serve until the directory is unmounted; one thread, so that the log has one order."""
     import mfusepy
 
-    class Device(mfusepy.Operations):
-        use_ns = True
+    mfusepy.FUSE(_Device(image, log), where, foreground=True, nothreads=True)
 
-        def __init__(self) -> None:
-            self.image = os.open(image, os.O_RDWR)
-            self.log = os.open(log, os.O_WRONLY | os.O_APPEND)
 
-        def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-            if path == "/":
-                return {"st_mode": 0o40700, "st_nlink": 2}
-            if path not in ("/disk", "/marks"):
-                raise mfusepy.FuseOSError(errno.ENOENT)
-            size = os.fstat(self.image).st_size if path == "/disk" else 0
-            return {"st_mode": 0o100600, "st_nlink": 1, "st_size": size}
+class _Device:
+    """The two files; methods as FUSE calls them."""
 
-        def open(self, path: str, flags: int) -> int:
-            return 0
+    use_ns = True
 
-        def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-            return os.pread(self.image, size, offset)
+    def __init__(self, image: str, log: str) -> None:
+        self._image = os.open(image, os.O_RDWR)
+        self._log = os.open(log, os.O_WRONLY | os.O_APPEND)
 
-        def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
-            if path == "/marks":
-                self._note(_MARK, 0, data)
-            else:
-                self._note(_WRITE, offset, data)
-                os.pwrite(self.image, data, offset)
-            return len(data)
+    def getattr(self, path: str, handle: int | None = None) -> dict[str, Any]:
+        if path == "/":
+            return {"st_mode": 0o40700, "st_nlink": 2}
+        if path not in ("/disk", "/marks"):
+            raise FileNotFoundError(errno.ENOENT, path)
+        size = os.fstat(self._image).st_size if path == "/disk" else 0
+        return {"st_mode": 0o100600, "st_nlink": 1, "st_size": size}
 
-        def fsync(self, path: str, datasync: int, fh: int) -> int:
-            if path == "/disk":
-                self._note(_FLUSH, 0, b"")
-            return 0
+    def open(self, path: str, flags: int) -> int:
+        return 0
 
-        def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-            return 0
+    def read(self, path: str, size: int, offset: int, handle: int) -> bytes:
+        return os.pread(self._image, size, offset)
 
-        def _note(self, kind: bytes, offset: int, content: bytes) -> None:
-            os.write(self.log, _HEAD.pack(kind, offset, len(content)) + content)
+    def write(self, path: str, data: bytes, offset: int, handle: int) -> int:
+        if path == "/marks":
+            self._note(_MARK, 0, data)
+        else:
+            self._note(_WRITE, offset, data)
+            os.pwrite(self._image, data, offset)
+        return len(data)
 
-    mfusepy.FUSE(Device(), where, foreground=True, nothreads=True)
+    def fsync(self, path: str, datasync: int, handle: int) -> int:
+        if path == "/disk":
+            self._note(_FLUSH, 0, b"")
+        return 0
+
+    def truncate(self, path: str, length: int, handle: int | None = None) -> int:
+        return 0
+
+    def _note(self, kind: bytes, offset: int, content: bytes) -> None:
+        os.write(self._log, _HEAD.pack(kind, offset, len(content)) + content)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ promises that were given before the cut. Many states mount to the same files: th
 for each number of promises.
 """
 
+import json
 import os
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,9 +45,19 @@ class State:
 
 
 def run(
-    count: int, seed: int, without: str | None = None, kinds: Sequence[str] = disks.FILE_SYSTEMS, verbose: bool = False
+    count: int,
+    seed: int,
+    *,
+    without: str | None = None,
+    kinds: Sequence[str] = disks.FILE_SYSTEMS,
+    keep: Path | None = None,
+    verbose: bool = False,
 ) -> Report:
-    """Replay so many states; ``without`` names a safety step that the recorded store lacks."""
+    """Replay so many states; ``without`` names a safety step that the recorded store lacks.
+
+    A recording is never the same twice, for its threads run as they like. So ``keep`` names a
+    directory for the files of every state that broke a promise.
+    """
     report = Report("block log" if without is None else f"block log without {without}", seed)
     with disks.workshop() as shop, Zygote() as zygote:
         while report.tries < count:
@@ -53,7 +65,7 @@ def run(
             kind = kinds[number % len(kinds)]
             recorded = Recording(shop / str(number), kind, seed + number)
             recorded.record(zygote, without)
-            recorded.replay(zygote, report, min(STATES_EACH, count - report.tries))
+            recorded.replay(zygote, report, min(STATES_EACH, count - report.tries), keep)
             if verbose:
                 print(report, flush=True)  # noqa: T201
     return report
@@ -86,12 +98,12 @@ class Recording:
             disk.mount(self.mounted)
             stack.callback(disks.unmount, self.mounted)
             outcome = zygote.run(_live, str(self.mounted), str(served.marks), self.seed, without)
-            assert outcome.error is None and outcome.signal is None, outcome
+            assert outcome.value is not None, f"the workload failed: {outcome}"
         self.log = blockdevice.read_log(log)
         log.unlink()
         image.unlink()
 
-    def replay(self, zygote: Zygote, report: Report, count: int) -> None:
+    def replay(self, zygote: Zygote, report: Report, count: int, keep: Path | None) -> None:
         """Judge so many states of the log, chosen by the seed, in the order of the log."""
         current, probe = self.directory / "base", self.directory / "probe"
         disks.copy_image(current, probe)
@@ -101,15 +113,31 @@ class Recording:
             for state in self.states(count):
                 _apply(file.fileno(), [entry for entry in self.log[done : state.flushed] if isinstance(entry, Write)])
                 done = state.flushed
-                disks.copy_image(current, probe)
-                with probe.open("r+b", buffering=0) as touched:
-                    _apply(touched.fileno(), state.writes)
+                self._bring_back(state)
                 about = f"{self.kind}, seed {self.seed}, {state.kind} at {state.at} of {len(self.log)}"
                 notes: list[str] = []
-                report.add(self._judge(zygote, disk, state, notes), about, [state.kind, *notes])
+                violations = self._judge(zygote, disk, state, notes)
+                report.add(violations, about, [state.kind, *notes])
+                if violations and keep is not None:
+                    self._bring_back(state)
+                    self._keep(disk, state, keep)
         disk.close()
         probe.unlink()
         current.unlink()
+
+    def _bring_back(self, state: State) -> None:
+        """Put a state on the probe; the base stands at its last flush."""
+        probe = self.directory / "probe"
+        disks.copy_image(self.directory / "base", probe)
+        with probe.open("r+b", buffering=0) as file:
+            _apply(file.fileno(), state.writes)
+
+    def _keep(self, disk: disks.Disk, state: State, keep: Path) -> None:
+        kept = keep / f"{self.kind}-{self.seed}-{state.kind}-{state.at}"
+        disk.mount(self.mounted)
+        shutil.copytree(self.mounted, kept, symlinks=True, dirs_exist_ok=True)
+        disks.unmount(self.mounted)
+        (kept / "promised.json").write_text(json.dumps(self.promises(state.at)))
 
     def states(self, count: int) -> Iterator[State]:
         """Choose states; the seed decides."""
@@ -160,10 +188,10 @@ def judge(root: str, seed: int, promised: list[Event]) -> tuple[list[str], list[
     return oracle.check(f"{root}/store", f"{root}/app.ndjson", seed, promised, notes=notes), notes
 
 
-def _live(root: str, marks: str, seed: int, without: str | None) -> None:
+def _live(root: str, marks: str, seed: int, without: str | None) -> int:
     if without is not None:
         steps.remove(without)
-    workload.run(f"{root}/store", f"{root}/app.ndjson", seed, acks.appending_to(marks))
+    return workload.run(f"{root}/store", f"{root}/app.ndjson", seed, acks.appending_to(marks))
 
 
 def _apply(fd: int, writes: Sequence[Write]) -> None:
