@@ -19,6 +19,7 @@ import base64
 import json
 import os
 import random
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tracestore.collector import Collector
 
 BASE_MS = 1_772_413_967_000
 DAY_MS = 86_400_000
+NS_PER_MS = 1_000_000
 MAX_AGE = "7d"
 TURN = 4
 """Records of a turn."""
@@ -104,16 +106,19 @@ def turns_of(numbers: Iterable[int]) -> set[int]:
 
 def clock(start: int = 0) -> Iterator[int]:
     """Yield times in nanoseconds, a millisecond apart; later ones for a later start."""
-    now_ns = (BASE_MS + start * 20) * 1_000_000
+    now_ns = (BASE_MS + start * 20) * NS_PER_MS
     while True:
-        now_ns += 1_000_000
+        now_ns += NS_PER_MS
         yield now_ns
 
 
-def run(store_path: str, journal_path: str, seed: int, ack: Ack, *, cycles: int = 1, start: int = 0) -> int:
+def run(
+    store_path: str, journal_path: str, seed: int, ack: Ack, *, cycles: int = 1, start: int = 0, threads: bool = False
+) -> int:
     """Run whole cycles over records numbered from ``start`` on; return the number after the last.
 
-    A later run on the same store begins where an earlier one may have got to, or beyond.
+    A later run on the same store begins where an earlier one may have got to, or beyond. With
+    ``threads`` prunes run in a thread of their own beside the writing.
     """
     ticks = clock(start)
     mend_journal(journal_path)
@@ -121,7 +126,8 @@ def run(store_path: str, journal_path: str, seed: int, ack: Ack, *, cycles: int 
     for cycle in range(cycles):
         with TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
             ack({"op": "opened"})
-            life.cycle(store, random.Random(f"cycle {seed} {start} {cycle}"))
+            step = life.busy_cycle if threads else life.cycle
+            step(store, random.Random(f"cycle {seed} {start} {cycle}"))
         ack({"op": "closed"})
     return life.next_number
 
@@ -149,6 +155,21 @@ class _Life:
         if rng.random() < 0.6:
             self.prune(store, RetentionPolicy(max_total_body_bytes=rng.choice(CAPS)))
         self.insert(store, 4)
+
+    def busy_cycle(self, store: TraceStore, rng: random.Random) -> None:
+        """Insert and collect while another thread prunes by age and by size."""
+        self.insert(store, 12)
+        pruning = threading.Thread(target=self._prunes, args=(store, rng.choice(CAPS)))
+        pruning.start()
+        for _ in range(3):
+            self.insert(store, rng.choice([1, 8]))
+            self.collect(store, 7)
+        pruning.join()
+        self.snapshot(store)
+
+    def _prunes(self, store: TraceStore, cap: int) -> None:
+        for policy in (RetentionPolicy(max_age=MAX_AGE), RetentionPolicy(max_total_body_bytes=cap)):
+            self.prune(store, policy)
 
     def insert(self, store: TraceStore, count: int) -> None:
         """Insert new records, and one again that was inserted before."""
