@@ -1,0 +1,299 @@
+"""Power cuts on real file systems: what was not yet on the disk is gone, and the store must not mind.
+
+A child lives on ext4 or xfs and is promised things, which it writes down elsewhere. At some moment
+the power of its disks goes: at a random time, at a step of the write protocol, or right behind a
+promise. Sometimes another program has just synced a file of its own, as one always may: that makes
+renames durable whose files are not. The disks are mounted again, the oracle judges, and the same
+store lives on until its next cut.
+
+Two machines take turns. On one everything lies on one file system, whose journal keeps the order
+of renames for whoever forgets to sync. On the other the database, the blobs and the application's
+journal lie on three disks that know nothing of one another: there a missing sync shows.
+"""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count as numbers
+from pathlib import Path
+
+from tests.faults import acks, disks, oracle, steps, workload
+from tests.faults.acks import Ack
+from tests.faults.report import Report
+from tests.faults.zygote import Zygote
+from tracestore import TraceStore
+
+LIVES = 3
+"""Cuts that one store goes through."""
+STORES = 4
+"""Stores on one file system, one after the other."""
+RECORDS_OF_A_LIFE = 200
+"""More than one life has; the next one starts beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When the power goes: at a time in seconds, after so many promises, or at a step's nth time."""
+
+    kind: str
+    after_s: float = 0.0
+    nth: int = 0
+    step: str = ""
+    when: steps.When = "before"
+
+    def __str__(self) -> str:
+        at = {"time": f"{self.after_s:.3f} s", "promise": f"event {self.nth}"}
+        return at.get(self.kind) or f"{self.when} {self.step!r} {self.nth}"
+
+
+def run(
+    count: int,
+    seed: int,
+    *,
+    without: str | None = None,
+    kinds: Sequence[str] = disks.FILE_SYSTEMS,
+    keep: Path | None = None,
+    verbose: bool = False,
+) -> Report:
+    """Cut the power so many times; ``without`` names a safety step that the store lacks.
+
+    ``keep`` names a directory for the files of every cut that broke a promise.
+    """
+    report = Report("power cuts" if without is None else f"power cuts without {without}", seed)
+    machines = [(kind, apart) for apart in (True, False) for kind in kinds]
+    with disks.workshop() as shop, Zygote() as zygote:
+        moments = _moments(zygote, shop / "model", seed)
+        for number in numbers():
+            kind, apart = machines[number % len(machines)]
+            with _machine(shop / str(number), kind, apart) as machine:
+                for store in range(STORES):
+                    trial = _Trial(machine, zygote, seed * 1000 + number * STORES + store, without, keep)
+                    for violations, about in trial.lives(moments):
+                        report.add(violations, about, [kind])
+                        if report.tries >= count:
+                            return report
+            if verbose:
+                print(report, flush=True)  # noqa: T201
+    raise AssertionError("unreachable")
+
+
+class Machine:
+    """One or three disks, and a store on them."""
+
+    def __init__(self, directory: Path, kind: str, apart: bool) -> None:
+        directory.mkdir()
+        self.kind = kind
+        self.apart = apart
+        self.name = f"{kind} {'on three disks' if apart else 'on one disk'}"
+        self.acks = directory / "acks"
+        self._disks: dict[Path, disks.Disk] = {}
+        self._mounted: list[Path] = []
+        for name in ("store", "blobs", "journal") if apart else ("store",):
+            disks.format_image(directory / f"{name}.image", kind)
+            self._disks[directory / name] = disks.Disk(directory / f"{name}.image", kind)
+        self._places = [directory / name if apart else directory / "store" for name in ("store", "blobs", "journal")]
+        self.use(0)
+
+    def use(self, number: int) -> None:
+        """Turn to another store."""
+        database, blobs, journal = self._places
+        self.root = database / str(number)
+        self.store = self.root / "store"
+        self.journal = journal / f"{number}.ndjson"
+        self._blobs = blobs / f"{number}-blobs"
+        self.acks.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Mount everything."""
+        for place, disk in self._disks.items():
+            disk.mount(place)
+            self._mounted.append(place)
+        if self.apart and self._blobs.exists():
+            disks.bind(self._blobs, self.store / "blobs")
+            self._mounted.append(self.store / "blobs")
+
+    def stop(self) -> None:
+        """Unmount everything."""
+        while self._mounted:
+            disks.unmount(self._mounted.pop())
+
+    def prepare(self, zygote: Zygote, number: int) -> None:
+        """Make what must be there before a store can lie on three disks: the store, without a record."""
+        self.use(number)
+        self.start()
+        self.root.mkdir()
+        if self.apart:
+            made = zygote.run(make_store, str(self.store))
+            assert made.error is None, made.error
+            shutil.copytree(self.store / "blobs", self._blobs)
+        self.stop()
+
+    def cut(self, someone_syncs: bool) -> None:
+        """Take the power from all disks; maybe another program has just synced a file on each."""
+        if someone_syncs:
+            for place in self._disks:
+                _sync_a_file(place / "other")
+        for place in self._disks:
+            disks.cut_power(place)
+
+    def close(self) -> None:
+        """Let the disks go."""
+        self.stop()
+        for disk in self._disks.values():
+            disk.close()
+            disk.image.unlink()
+
+
+class _Trial:
+    """One store, cut after cut."""
+
+    def __init__(
+        self, machine: Machine, zygote: Zygote, seed: int, without: str | None, keep: Path | None
+    ) -> None:
+        self.machine, self.zygote, self.seed, self.without, self.keep = machine, zygote, seed, without, keep
+        self.rng = random.Random(f"power {seed}")
+
+    def lives(self, moments: "_Moments") -> Iterator[tuple[list[str], str]]:
+        """Yield the violations of each cut, and what it was; the first violation ends the store."""
+        self.machine.prepare(self.zygote, self.seed)
+        for life in range(LIVES):
+            moment = moments.choose(self.rng)
+            someone_syncs = self.rng.random() < 0.3
+            self._live_until(moment, life, someone_syncs)
+            about = f"{self.machine.name}, store {self.seed}, life {life}, cut at {moment}"
+            violations = self._judge(about)
+            yield violations, about + (", somebody synced" if someone_syncs else "")
+            if violations:
+                return
+
+    def _live_until(self, moment: Moment, life: int, someone_syncs: bool) -> None:
+        machine = self.machine
+        machine.start()
+        places = (str(machine.store), str(machine.journal), str(machine.acks))
+        child = self.zygote.start(live, *places, self.seed, life * RECORDS_OF_A_LIFE, self.without, moment)
+        if moment.kind == "time":
+            time.sleep(moment.after_s)
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGSTOP)  # all disks go at once: it must not notice the first
+            machine.cut(someone_syncs)
+            child.kill()
+            outcome = child.wait()
+        else:  # it ends itself there, and the power goes before anything else happens
+            outcome = child.wait()
+            machine.cut(someone_syncs)
+        machine.stop()
+        assert outcome.error is None, outcome.error
+
+    def _judge(self, about: str) -> list[str]:
+        machine = self.machine
+        machine.start()
+        try:
+            before = machine.acks.parent / "before"
+            if self.keep is not None:
+                shutil.rmtree(before, ignore_errors=True)
+                shutil.copytree(machine.root, before / "root", symlinks=True)
+                for file in (machine.journal, machine.acks):
+                    if file.exists():
+                        shutil.copy(file, before)
+            outcome = self.zygote.run(
+                judge, str(machine.store), str(machine.journal), self.seed, acks.read(machine.acks)
+            )
+            violations = [f"the oracle failed: {outcome}"] if outcome.value is None else outcome.value
+            if violations and self.keep is not None:
+                shutil.copytree(before, self.keep / about.replace(" ", "-"), symlinks=True, dirs_exist_ok=True)
+            return violations
+        finally:
+            machine.stop()
+
+
+@dataclass
+class _Moments:
+    """What a life of a store can be cut at."""
+
+    seconds: float
+    events: int
+    steps: dict[str, int]
+
+    def choose(self, rng: random.Random) -> Moment:
+        """Choose a moment; a step that comes often is no likelier than a rare one."""
+        kind = rng.choice(("time", "step", "promise"))
+        if kind == "time":
+            return Moment(kind, after_s=rng.uniform(0, self.seconds))
+        if kind == "promise":
+            return Moment(kind, nth=rng.randint(1, self.events))
+        step = rng.choice([name for name, times in self.steps.items() if times])
+        return Moment(kind, step=step, nth=rng.randint(1, self.steps[step]), when=rng.choice(("before", "after")))
+
+
+def _moments(zygote: Zygote, model: Path, seed: int) -> _Moments:
+    """Let a store live undisturbed, and see what happens in its life."""
+    model.mkdir()
+    places = (str(model / "store"), str(model / "journal"), str(model / "acks"))
+    start = time.monotonic()
+    outcome = zygote.run(steps.count_steps, live, *places, seed, 0, None, None)
+    assert outcome.value is not None, outcome
+    seconds = 2 * (time.monotonic() - start)  # a real file system is slower
+    events = len(acks.read(model / "acks"))
+    shutil.rmtree(model)
+    return _Moments(seconds, events, outcome.value)
+
+
+def make_store(path: str) -> None:
+    """Make an empty store. For a process of its own."""
+    TraceStore(path).close()
+
+
+def live(
+    store: str, journal: str, promises: str, seed: int, start: int, without: str | None, moment: Moment | None
+) -> int:
+    """Run the workload up to a moment of its own. For a process of its own."""
+    if without is not None:
+        steps.remove(without)
+    ack = acks.appending_to(promises)
+    if moment is not None and moment.kind == "step":
+        steps.kill_at(moment.step, moment.when, moment.nth)
+    if moment is not None and moment.kind == "promise":
+        ack = _last(ack, moment.nth)
+    return workload.run(store, journal, seed, ack, start=start)
+
+
+def judge(store: str, journal: str, seed: int, promised: list[acks.Event]) -> list[str]:
+    """Ask the oracle. For a process of its own."""
+    return oracle.check(store, journal, seed, promised)
+
+
+def _last(ack: Ack, nth: int) -> Ack:
+    """End the process by kill -9 behind the nth event."""
+    left = nth
+
+    def final(event: acks.Event) -> None:
+        nonlocal left
+        ack(event)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return final
+
+
+@contextmanager
+def _machine(directory: Path, kind: str, apart: bool) -> Iterator[Machine]:
+    machine = Machine(directory, kind, apart)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+def _sync_a_file(path: Path) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, b"somebody else's")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
