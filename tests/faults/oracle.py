@@ -98,9 +98,11 @@ class Promised:
             case "prune-begins":
                 self.may_evict |= event["cap"] is not None
                 if event["cutoff_ms"] is not None:
+                    begun_before = workload.turns_of(self.going)  # an earlier prune may have taken their first half
                     self.going |= _old(self.begun)
                     self._pruned = _old(self.acknowledged)
-                    self.leaving |= {turn for turn in workload.turns_of(self._pruned) if self._is_acknowledged(turn)}
+                    turns = workload.turns_of(self._pruned) - begun_before
+                    self.leaving |= {turn for turn in turns if self._is_acknowledged(turn)}
             case "pruned" if self._pruned is not None and event["cutoff_ms"] is not None:
                 self.gone |= self._pruned
                 self._pruned = None
