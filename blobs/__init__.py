@@ -5,9 +5,9 @@ bytes. Equal bodies are one blob; a body is hashed again whenever it is read.
 
     STORE/
       FORMAT                  what this directory is; an unknown version is refused
-      objects/ab/<64 hex>.gz  one blob each, read-only; `zcat` reads it, rsync copies it
+      objects/ab/<64 hex>.gz  one blob each, for its owner to read; `zcat` reads it, rsync copies it
       stage/                  blobs on their way in; garbage after a crash
-      quarantine/             damaged blobs, set aside
+      quarantine/             damaged blobs and strangers, set aside
 
     with BlobStore("store") as store:
         digest = store.put(b"a body")                    # durable on return
@@ -32,6 +32,7 @@ from blobs.errors import (
     SweepRefused,
 )
 from blobs.store import BlobStore
+from blobs.subset import Subset
 from blobs.sweep import SweepPlan, SweepSummary
 from blobs.verify import Finding
 
@@ -51,6 +52,7 @@ __all__ = [
     "FormatUnknown",
     "Oddity",
     "Staged",
+    "Subset",
     "SweepPlan",
     "SweepRefused",
     "SweepSummary",

@@ -4,7 +4,12 @@ Stored bytes are exactly one gzip member without name or time, so `zcat` reads t
 same body compressed again by the same release gives the same bytes and rsync sends nothing.
 Nothing relies upon that: a blob's name is the digest of the body, and another release of the
 compressor may write other stored bytes under the same name.
+
+What is stored may come from anywhere: `pieces` unpacks it in bounded memory, whatever it claims.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 from isal import isal_zlib
 
@@ -26,7 +31,11 @@ _GZIP = 31  # "wbits" of one gzip member with its checksum and length
 HEADER = bytes.fromhex("1f8b08000000000000ff")
 """The first bytes of every blob: deflate, no flags, no time, system unknown."""
 
+PIECE_BYTES = 1024 * 1024
+_FEED_BYTES = 64 * 1024
+_TRAILER_BYTES = 4
 _FEW_BITS = 8
+_WANTED = "one gzip member"
 
 
 def encode(body: bytes) -> bytes:
@@ -41,19 +50,43 @@ def decode(stored: bytes, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
 
     Anything but exactly one whole gzip member raises BlobCorrupt.
     """
-    wanted = "one gzip member"
     stream = isal_zlib.decompressobj(_GZIP)
     try:
         body: bytes = stream.decompress(stored, limit_bytes + 1)
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares an instance, it is a class
-        raise BlobCorrupt(wanted, str(error)) from None
-    if len(body) > limit_bytes:
-        raise BlobCorrupt(f"a body of at most {limit_bytes} bytes", "more than that")
-    if not stream.eof:
-        raise BlobCorrupt(wanted, f"one cut off after {len(stored)} bytes")
-    if stream.unused_data:
-        raise BlobCorrupt(wanted, f"{len(stream.unused_data)} bytes behind it")
+        raise BlobCorrupt(_WANTED, str(error)) from None
+    _check_size(len(body), limit_bytes)
+    _check_end(stream, stored, len(stored))
     return body
+
+
+def pieces(stored: bytes, limit_bytes: int = MAX_BODY_BYTES) -> Iterator[bytes]:
+    """Decompress in pieces of at most PIECE_BYTES, as strictly as `decode`.
+
+    Who keeps none of them needs a few MB, whatever the stored bytes claim. What was yielded counts
+    only once the last piece was: the error may come behind it.
+    """
+    stream = isal_zlib.decompressobj(_GZIP)
+    made_bytes = fed_bytes = 0
+    while fed_bytes < len(stored) and not stream.eof:
+        data = stored[fed_bytes : fed_bytes + _FEED_BYTES]
+        fed_bytes += len(data)
+        piece = None
+        while not stream.eof and (data or piece is None or len(piece) == PIECE_BYTES):
+            try:
+                piece = stream.decompress(data, PIECE_BYTES)
+            except isal_zlib.error as error:  # type: ignore[misc]
+                raise BlobCorrupt(_WANTED, str(error)) from None
+            data = stream.unconsumed_tail
+            made_bytes += len(piece)
+            _check_size(made_bytes, limit_bytes)
+            yield piece
+    _check_end(stream, stored, fed_bytes)
+
+
+def claimed_bytes(stored: bytes) -> int:
+    """Return the size that stored bytes claim for their body; a whole blob tells the truth."""
+    return int.from_bytes(stored[-_TRAILER_BYTES:], "little")
 
 
 def flipped_bits(body: bytes, stored: bytes) -> int:
@@ -71,6 +104,20 @@ def flipped_bits(body: bytes, stored: bytes) -> int:
         return 0
     flipped = _different_bits(stored, fresh)
     return flipped if flipped <= _FEW_BITS else 0
+
+
+def _check_size(body_bytes: int, limit_bytes: int) -> None:
+    if body_bytes > limit_bytes:
+        raise BlobCorrupt(f"a body of at most {limit_bytes} bytes", "more than that")
+
+
+def _check_end(stream: Any, stored: bytes, fed_bytes: int) -> None:
+    """Refuse a member without its end, or bytes behind it, those not looked at included."""
+    if not stream.eof:
+        raise BlobCorrupt(_WANTED, f"one cut off after {len(stored)} bytes")
+    behind_bytes = len(stream.unused_data) + len(stored) - fed_bytes
+    if behind_bytes:
+        raise BlobCorrupt(_WANTED, f"{behind_bytes} bytes behind it")
 
 
 def _different_bits(one: bytes, other: bytes) -> int:

@@ -5,6 +5,8 @@ renames anything. Rows hold the 32 bytes; file names and people see 64 lowercase
 """
 
 import re
+from collections.abc import Iterable
+from mmap import mmap
 from typing import Self
 
 from blake3 import blake3
@@ -27,9 +29,17 @@ class Digest(bytes):
         return super().__new__(cls, raw)
 
     @classmethod
-    def of(cls, body: bytes) -> Self:
-        """Hash a body."""
+    def of(cls, body: bytes | mmap) -> Self:
+        """Hash a body, or a file mapped into memory."""
         return cls(blake3(body).digest())
+
+    @classmethod
+    def of_pieces(cls, pieces: Iterable[bytes]) -> Self:
+        """Hash a body that comes in pieces, none of which is kept."""
+        hasher = blake3()
+        for piece in pieces:
+            hasher.update(piece)
+        return cls(hasher.digest())
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -55,7 +55,9 @@ def sync_filesystem(fd: int) -> None:
 
 def write_file(directory_fd: int, name: str, staged_name: str, content: bytes) -> None:
     """Write a small file so that after a crash it is there whole, or not at all."""
-    fd = os.open(staged_name, _NEW_FILE | os.O_TRUNC, 0o444, dir_fd=directory_fd)
+    with suppress(FileNotFoundError):
+        os.unlink(staged_name, dir_fd=directory_fd)  # left by a crash, and read-only even to its owner
+    fd = os.open(staged_name, _NEW_FILE | os.O_EXCL, 0o400, dir_fd=directory_fd)
     try:
         write_all(fd, content)
         sync_file(fd)

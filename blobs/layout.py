@@ -2,10 +2,10 @@
 
     STORE/
       FORMAT                  {"format":1,"digest":"blake3-256","requires":[]}, written once
-      objects/ab/<64 hex>.gz  one blob: one gzip member, read-only; `ab` = first two characters
+      objects/ab/<64 hex>.gz  one blob: one gzip member, mode 0400; `ab` = first two characters
       packs/                  reserved for a later tier of cold blobs
       stage/<batch>/<64 hex>  blobs on their way in; whatever a crash left here is garbage
-      quarantine/             damaged blobs, set aside and never deleted by this package
+      quarantine/             damaged blobs, strangers: set aside, never deleted by this package
 
 Directories appear when first needed. A name that does not fit the drawing is not a blob:
 listing passes over it and verify reports it. FORMAT is the contract with other releases: an
@@ -14,6 +14,8 @@ unknown version, an unknown digest or any entry in `requires` is refused, never 
 
 import json
 import re
+from collections.abc import Callable
+from itertools import chain, count
 
 from blobs.digest import Digest
 from blobs.errors import FormatUnknown
@@ -24,11 +26,16 @@ OBJECTS = "objects"
 PACKS = "packs"
 STAGE = "stage"
 QUARANTINE = "quarantine"
-KNOWN_NAMES = frozenset({FORMAT, FORMAT_STAGED, OBJECTS, PACKS, STAGE, QUARANTINE})
+DIRECTORIES = frozenset({OBJECTS, PACKS, STAGE, QUARANTINE})
+KNOWN_NAMES = frozenset({FORMAT, FORMAT_STAGED, *DIRECTORIES})
 
 FORMAT_VERSION = 1
 DIGEST_NAME = "blake3-256"
 SUFFIX = ".gz"
+
+FILE_MODE = 0o400
+"""Of every file: bodies hold what people typed, and never change."""
+DIRECTORY_MODE = 0o700
 
 _BLOB_NAME = re.compile(r"([0-9a-f]{64})\.gz", re.ASCII)
 _SHARD_NAME = re.compile(r"[0-9a-f]{2}", re.ASCII)
@@ -59,6 +66,12 @@ def parse_blob_name(name: str) -> Digest | None:
 def is_shard_name(name: str) -> bool:
     """Tell whether a directory under `objects` may hold blobs."""
     return _SHARD_NAME.fullmatch(name) is not None
+
+
+def free_name(path: str, is_taken: Callable[[str], bool]) -> str:
+    """Return a name for something in quarantine/: that of its path, numbered where it is taken."""
+    name = path.rpartition("/")[2]
+    return next(n for n in chain([name], (f"{name}.{i}" for i in count(1))) if not is_taken(n))
 
 
 def format_text() -> bytes:

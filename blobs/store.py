@@ -9,21 +9,22 @@ removes a blob that a committed row names, under any interleaving.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from blobs import codec, sweep
+from blobs import codec, layout, sweep
 from blobs.backends.base import Backend, BlobStat, Deleted, Staged, Usage
 from blobs.backends.local import LocalBackend
 from blobs.backends.memory import MemoryBackend
 from blobs.digest import Digest
-from blobs.errors import BlobCorrupt, BlobError
+from blobs.errors import BlobCorrupt, BlobError, BlobNotFound
 from blobs.slices import CORES, SLICE_ITEMS, in_slices
+from blobs.subset import Subset
 from blobs.sweep import Confirm, Progress, SweepPlan, SweepSummary
-from blobs.verify import Finding, read_body, verify
+from blobs.verify import Finding, read_body, salvage, verify
 
 
 class BlobStore:
@@ -144,8 +145,32 @@ class BlobStore:
 
     def quarantine(self, digest: Digest) -> str:
         """Set a blob aside for a person to look at; return where. BlobNotFound."""
+        path = layout.blob_path(digest)
         with self.lock:
-            return self._backend.quarantine(digest)
+            try:
+                return self.set_aside(path, self.name_aside(path))
+            except FileNotFoundError:
+                raise BlobNotFound(digest, self._backend.where()) from None
+
+    def name_aside(self, path: str) -> str:
+        """Return the name under which `set_aside` can keep what is at a path."""
+        return self._backend.name_aside(path)
+
+    def set_aside(self, path: str, name: str) -> str:
+        """Move anything that a finding names into quarantine/, a link as a link; return where it is now."""
+        with self.lock:
+            return self._backend.set_aside(path, name)
+
+    def protect(self, digest: Digest) -> None:
+        """Give a blob's file the mode that it was made with."""
+        self._backend.protect(digest)
+
+    def salvage(self, paths: Iterable[str], wanted: Collection[Digest]) -> Iterator[tuple[str, Digest, bytes]]:
+        """Yield path, digest and body of every file at or below these paths that holds a wanted body.
+
+        Paths as findings name them; `blobs.layout.QUARANTINE` is everything that was set aside.
+        """
+        return salvage(self._backend, paths, wanted)
 
     def plan(self, live: Iterable[bytes], retired: Iterable[bytes] = ()) -> SweepPlan:
         """Find what a sweep would delete; both arguments ascending. See `blobs.sweep`."""
@@ -161,9 +186,17 @@ class BlobStore:
         """Sweep by plan, taking the lock for each chunk; SweepRefused unless forced. See `blobs.sweep`."""
         return sweep.apply(self._backend, sweep_plan, self.lock, confirm, force, on_progress)
 
-    def verify(self, data: bool = False) -> Iterator[Finding]:
-        """Yield what is not as it should be; with `data` every blob is read through."""
-        return verify(self._backend, data)
+    def verify(
+        self,
+        data: bool = False,
+        subset: Subset | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Finding]:
+        """Yield what is not as it should be; with `data` blobs are read through, all or a subset.
+
+        ``on_progress`` gets the number of blobs looked at so far.
+        """
+        return verify(self._backend, data, subset, on_progress)
 
     def _publish(self, staged: Staged, known: Iterable[Digest]) -> None:
         try:

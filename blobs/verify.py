@@ -3,14 +3,18 @@
 `read_body` is the one way from stored bytes to a body: decompress, hash, compare. `verify` walks
 a place and streams findings:
 
-    1 names    what is not a blob where a blob should be, leftovers of crashes, writable blobs
+    1 names    what is not a blob where a blob should be, leftovers of crashes, modes
     2 sizes    blobs too short to be one gzip member
-    3 data     on request: every blob decompressed and hashed, and its stored bytes compared
+    3 data     on request: every blob, or a subset, decompressed and hashed, its stored bytes compared
 
-Nothing is changed. A blob that fails is read a second time before it is accused.
+Nothing is changed. A blob that fails is read a second time, past the page cache, before it is
+accused. What is stored may be a trap: a body that claims to be large is hashed piece by piece and
+comes into memory only when it is what its name says.
 """
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +23,19 @@ from blobs.backends.base import Backend, BlobStat
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobNotFound, BlobsUnavailable
 from blobs.slices import in_slices
+from blobs.subset import Subset
 
 SMALLEST_STORED_BYTES = len(codec.encode(b""))
 
-Kind = Literal["corrupt", "flipped", "leftover", "misplaced", "stranger", "symlink", "unreadable", "writable"]
+TRUSTED_BYTES = 16 * 1024 * 1024
+"""Up to here a body is unpacked at once: what an ordinary one needs. More has to be proved first."""
+_LARGE_BYTES = TRUSTED_BYTES
 
-HARMLESS: frozenset[Kind] = frozenset({"leftover", "writable"})
+PROGRESS_BLOBS = 64
+
+Kind = Literal["corrupt", "flipped", "leftover", "misplaced", "mode", "stranger", "symlink", "unreadable"]
+
+HARMLESS: frozenset[Kind] = frozenset({"leftover", "mode"})
 """Findings that tell of no damage."""
 
 
@@ -33,7 +44,7 @@ class Finding:
     """One thing that is not as it should be.
 
     corrupt: the body cannot be had. flipped: it can, but stored bits changed. unreadable: the
-    place fails to read it. misplaced, stranger, symlink: not a blob. leftover, writable: harmless.
+    place fails to read it. misplaced, stranger, symlink: not a blob. leftover, mode: harmless.
     """
 
     kind: Kind
@@ -47,55 +58,100 @@ class Finding:
         return self.kind in HARMLESS
 
 
-def read_body(backend: Backend, digest: Digest) -> bytes:
+def read_body(backend: Backend, digest: Digest, fresh: bool = False) -> bytes:
     """Return the body of this digest, never other bytes; else BlobNotFound or BlobCorrupt."""
-    return _decode(backend, digest, backend.read(digest, codec.MAX_STORED_BYTES))
+    return _decode(backend, digest, backend.read(digest, codec.MAX_STORED_BYTES, fresh))
 
 
-def verify(backend: Backend, data: bool = False) -> Iterator[Finding]:
-    """Yield findings: first about names, then about blobs in ascending order."""
+def verify(
+    backend: Backend,
+    data: bool = False,
+    subset: Subset | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Iterator[Finding]:
+    """Yield findings: first about names, then about blobs in ascending order.
+
+    With `data` blobs are read, all or those of the subset. `on_progress` gets the blobs done so far.
+    """
     for odd in backend.oddities():
         yield Finding(odd.kind, odd.path, odd.detail, odd.digest)
+    examiner = _Examiner(backend, data, subset)
+    for done, finding in enumerate(in_slices(examiner.examine, backend.list()), 1):
+        if on_progress is not None and done % PROGRESS_BLOBS == 0:
+            on_progress(done)
+        if finding is not None:
+            yield finding
 
-    def examine(blobs: Sequence[BlobStat]) -> list[Finding]:
-        findings = (_examine(backend, blob, data) for blob in blobs)
-        return [finding for finding in findings if finding is not None]
 
-    yield from in_slices(examine, backend.list())
+def salvage(
+    backend: Backend, paths: Iterable[str], wanted: Collection[Digest]
+) -> Iterator[tuple[str, Digest, bytes]]:
+    """Yield path, digest and body of every file at or below these paths that holds a wanted body.
+
+    Whatever the file is called: what counts is what it holds.
+    """
+    for top in paths:
+        for path in backend.files(top):
+            try:
+                stored = backend.read_file(path, codec.MAX_STORED_BYTES)
+                digest = Digest.of_pieces(codec.pieces(stored))
+            except (BlobCorrupt, BlobsUnavailable, FileNotFoundError):
+                continue  # no source; why it is damaged was told where it was found
+            if digest in wanted:
+                yield path, digest, codec.decode(stored)
 
 
-def _examine(backend: Backend, blob: BlobStat, data: bool) -> Finding | None:
-    if not data:
+class _Examiner:
+    """Looks at blobs, from several threads; at one large one at a time."""
+
+    def __init__(self, backend: Backend, data: bool, subset: Subset | None) -> None:
+        self._backend = backend
+        self._data = data
+        self._subset = subset
+        self._large = threading.Lock()
+
+    def examine(self, blobs: Sequence[BlobStat]) -> list[Finding | None]:
+        """Return what is wrong with each blob, or None."""
+        return [self._examine(blob) for blob in blobs]
+
+    def _examine(self, blob: BlobStat) -> Finding | None:
+        if self._data and (self._subset is None or blob.digest in self._subset):
+            # A flaky cable or bad memory is not a bad blob: only what fails twice is reported.
+            with self._large if blob.stored_bytes > _LARGE_BYTES else nullcontext():
+                return self._read_through(blob.digest) and self._read_through(blob.digest, fresh=True)
         if blob.stored_bytes >= SMALLEST_STORED_BYTES:
             return None
         detail = f"wanted at least {SMALLEST_STORED_BYTES} bytes, found {blob.stored_bytes}"
         return Finding("corrupt", layout.blob_path(blob.digest), detail, blob.digest)
-    # A flaky cable or bad memory is not a bad blob: only what fails twice is reported.
-    return _read_through(backend, blob.digest) and _read_through(backend, blob.digest)
 
-
-def _read_through(backend: Backend, digest: Digest) -> Finding | None:
-    path = layout.blob_path(digest)
-    try:
-        stored = backend.read(digest, codec.MAX_STORED_BYTES)
-        flipped = codec.flipped_bits(_decode(backend, digest, stored), stored)
-    except BlobNotFound:
-        return None  # deleted since it was listed
-    except BlobCorrupt as error:
-        return Finding("corrupt", path, f"wanted {error.wanted}, found {error.found}", digest)
-    except BlobsUnavailable as error:
-        return Finding("unreadable", path, str(error), digest)
-    if flipped:
-        return Finding("flipped", path, f"{flipped} stored bits changed; the body is whole", digest)
-    return None
+    def _read_through(self, digest: Digest, fresh: bool = False) -> Finding | None:
+        path = layout.blob_path(digest)
+        try:
+            stored = self._backend.read(digest, codec.MAX_STORED_BYTES, fresh)
+            flipped = codec.flipped_bits(_decode(self._backend, digest, stored), stored)
+        except BlobNotFound:
+            return None  # deleted since it was listed
+        except BlobCorrupt as error:
+            return Finding("corrupt", path, f"wanted {error.wanted}, found {error.found}", digest)
+        except BlobsUnavailable as error:
+            return Finding("unreadable", path, str(error), digest)
+        if flipped:
+            return Finding("flipped", path, f"{flipped} stored bits changed; the body is whole", digest)
+        return None
 
 
 def _decode(backend: Backend, digest: Digest, stored: bytes) -> bytes:
     try:
-        body = codec.decode(stored)
+        if codec.claimed_bytes(stored) > TRUSTED_BYTES:
+            _check(backend, digest, Digest.of_pieces(codec.pieces(stored)))
+            return codec.decode(stored)
+        body = codec.decode(stored, TRUSTED_BYTES)
     except BlobCorrupt as error:
         raise BlobCorrupt(error.wanted, error.found, digest, backend.where(digest)) from None
-    found = Digest.of(body)
+    _check(backend, digest, Digest.of(body))
+    return body
+
+
+def _check(backend: Backend, digest: Digest, found: Digest) -> None:
     if found != digest:
         raise BlobCorrupt(f"a body of digest {digest}", f"one of digest {found}", digest, backend.where(digest))
-    return body

@@ -63,7 +63,7 @@ class Deleted:
 class Oddity:
     """Something in the place that is not a blob where a blob should be."""
 
-    kind: Literal["leftover", "misplaced", "stranger", "symlink", "writable"]
+    kind: Literal["leftover", "misplaced", "mode", "stranger", "symlink"]
     path: str
     detail: str
     digest: Digest | None = None
@@ -87,8 +87,11 @@ class Backend(Protocol):
     def discard(self, staged: Staged) -> None:
         """Throw a staged batch away; one that was published or discarded is left alone."""
 
-    def read(self, digest: Digest, limit_bytes: int) -> bytes:
-        """Return the stored bytes; BlobNotFound, or BlobCorrupt when there are more than the limit."""
+    def read(self, digest: Digest, limit_bytes: int, fresh: bool = False) -> bytes:
+        """Return the stored bytes; BlobNotFound, or BlobCorrupt when there are more than the limit.
+
+        `fresh` asks for what the place itself holds, past every cache that can be dropped.
+        """
 
     def stat(self, digest: Digest) -> BlobStat | None:
         """Return sizes, or None when there is no such blob. One round trip.
@@ -108,8 +111,26 @@ class Backend(Protocol):
     def usage(self) -> Usage:
         """Measure everything the place holds."""
 
-    def quarantine(self, digest: Digest) -> str:
-        """Set a blob aside where nobody finds it by its digest; return where. BlobNotFound."""
+    def protect(self, digest: Digest) -> None:
+        """Give a blob's file the mode it was made with; one that is not there is left alone."""
+
+    def files(self, path: str) -> Iterator[str]:
+        """Yield the paths of the regular files at or below a path, as findings name them; links are not followed."""
+
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        """Return what a file holds that is no blob in its seat: a finding's, or one in quarantine/.
+
+        FileNotFoundError when nothing to read is there, BlobCorrupt when there is more than the limit.
+        """
+
+    def name_aside(self, path: str) -> str:
+        """Return a name in quarantine/ that is free for what is at a path."""
+
+    def set_aside(self, path: str, name: str) -> str:
+        """Move whatever is at a path into quarantine/ under a name that is free there; return where it is now.
+
+        Durable on return. FileNotFoundError when nothing is at the path.
+        """
 
     def clear_leftovers(self) -> Deleted:
         """Remove staged bytes that no living batch owns."""

@@ -2,7 +2,7 @@
 
 What a power cut after each step leaves:
 
-    1 write `stage/<batch>/<hex>`, exclusively, read-only   torn files, in stage/ only
+    1 write `stage/<batch>/<hex>`, exclusively, mode 0400   torn files, in stage/ only
     2 few files: fsync each; many: one syncfs                whole files, in stage/ only
     3 rename into `objects/ab/`                              some whole blobs without a reference
     4 few names: fsync each directory; many: one syncfs      all of them
@@ -37,7 +37,7 @@ def write(batch_fd: int, items: Iterable[tuple[Digest, bytes]]) -> dict[Digest, 
     one_sync = len(head) > FEW and durable.can_sync_filesystem()
     sizes = {}
     for digest, stored in chain(head, source):
-        fd = os.open(digest.hex(), _WRITE_NEW, 0o444, dir_fd=batch_fd)
+        fd = os.open(digest.hex(), _WRITE_NEW, layout.FILE_MODE, dir_fd=batch_fd)
         try:
             durable.write_all(fd, stored)
             if not one_sync:
@@ -81,7 +81,7 @@ def _open_shard(objects_fd: int, shard: str) -> int:
     try:
         return durable.open_directory(shard, objects_fd)
     except FileNotFoundError:
-        os.mkdir(shard, 0o700, dir_fd=objects_fd)
+        os.mkdir(shard, layout.DIRECTORY_MODE, dir_fd=objects_fd)
         return durable.open_directory(shard, objects_fd)
 
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from blobs import durable, layout
-from blobs.backends import batch, tree
+from blobs.backends import aside, batch, tree
 from blobs.backends.base import BlobStat, Deleted, Oddity, Staged, Usage
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable, FormatUnknown
@@ -87,8 +87,8 @@ class LocalBackend:
         """Remove the batch's directory and what is left in it."""
         self._abandon(staged.token)
 
-    def read(self, digest: Digest, limit_bytes: int) -> bytes:
-        """Return the content of the blob's file."""
+    def read(self, digest: Digest, limit_bytes: int, fresh: bool = False) -> bytes:
+        """Return the content of the blob's file; `fresh` drops the kernel's cached pages of it first."""
         try:
             fd = self._open_blob(digest)
             try:
@@ -99,6 +99,8 @@ class LocalBackend:
                     raise BlobCorrupt(
                         f"at most {limit_bytes} stored bytes", f"{found.st_size}", digest, self.where(digest)
                     )
+                if fresh and _drop_cache is not None:
+                    _drop_cache(fd)
                 return _read_all(fd, found.st_size)
             finally:
                 os.close(fd)
@@ -148,15 +150,36 @@ class LocalBackend:
                         files += 1
         return Usage(files, allocated_bytes)
 
-    def quarantine(self, digest: Digest) -> str:
-        """Rename a blob into quarantine/; what was set aside before is kept."""
-        with self._mutex, self._translated(f"quarantining blob {digest}"):
-            durable.make_directory(self._root, layout.QUARANTINE)
+    def protect(self, digest: Digest) -> None:
+        """Take every right but the owner's to read from a blob's file."""
+        with self._translated(f"protecting blob {digest}"), suppress(BlobNotFound):
+            fd = self._open_blob(digest)
             try:
-                name = tree.set_aside(self._root, self._objects, digest)
-            except FileNotFoundError:
-                raise BlobNotFound(digest, self.where()) from None
-        return str(self._path / layout.QUARANTINE / name)
+                os.fchmod(fd, layout.FILE_MODE)
+            finally:
+                os.close(fd)
+
+    def files(self, path: str) -> Iterator[str]:
+        """Walk below a path; what has vanished, or was never there, yields nothing."""
+        with self._translated(f"looking through {path}"), suppress(FileNotFoundError):
+            yield from aside.files(self._root, path)
+
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        """Return the content of the file at a path."""
+        with self._translated(f"reading {path}", passing=(FileNotFoundError,)):
+            return aside.read_file(self._root, path, limit_bytes)
+
+    def name_aside(self, path: str) -> str:
+        """Look for a name that is free in quarantine/."""
+        with self._translated("looking into quarantine/"):
+            return layout.free_name(path, lambda name: aside.is_taken(self._root, name))
+
+    def set_aside(self, path: str, name: str) -> str:
+        """Rename into quarantine/."""
+        with self._mutex, self._translated(f"setting {path} aside", passing=(FileNotFoundError, FileExistsError)):
+            place = aside.set_aside(self._root, path, name)
+            self._shards.discard(path.removeprefix(f"{layout.OBJECTS}/"))
+        return place
 
     def clear_leftovers(self) -> Deleted:
         """Remove every batch in stage/ that this backend is not writing."""
@@ -227,18 +250,26 @@ class LocalBackend:
             tree.clear_batch(self._root, token)
 
     @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
+    def _translated(self, doing: str, passing: tuple[type[OSError], ...] = ()) -> Iterator[None]:
         try:
             yield
-        except BlobError:
-            raise
         except OSError as error:
+            if isinstance(error, (BlobError, *passing)):
+                raise
             raise self._unavailable(doing, error) from error
 
     def _unavailable(self, doing: str, error: OSError) -> BlobsUnavailable:
         reason = error.strerror or str(error)
         advice = "check free space, permissions and the disk, then try again"
         return BlobsUnavailable(error.errno or errno.EIO, f"{doing} failed: {reason}; {advice}", str(self._path))
+
+
+def _fadvise(fd: int) -> None:
+    with suppress(OSError):  # advice; a file system that takes none is read as it is
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+_drop_cache = _fadvise if hasattr(os, "posix_fadvise") else None
 
 
 def _open_root(path: Path, create: bool) -> int:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count
 
+from blobs import layout
 from blobs.backends.base import BlobStat, Deleted, Oddity, Staged, Usage
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobNotFound
@@ -14,7 +15,7 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self.blobs: dict[Digest, bytes] = {}
-        self.quarantined: dict[Digest, bytes] = {}
+        self.quarantined: dict[str, bytes] = {}
         self._staged: dict[str, dict[Digest, bytes]] = {}
         self._tokens = count()
         self._mutex = threading.Lock()
@@ -47,7 +48,7 @@ class MemoryBackend:
         with self._mutex:
             self._staged.pop(staged.token, None)
 
-    def read(self, digest: Digest, limit_bytes: int) -> bytes:
+    def read(self, digest: Digest, limit_bytes: int, fresh: bool = False) -> bytes:
         """Return the stored bytes."""
         stored = self.blobs.get(digest)
         if stored is None:
@@ -81,13 +82,41 @@ class MemoryBackend:
         blobs = list(self.list())
         return Usage(len(blobs), sum(blob.allocated_bytes for blob in blobs))
 
-    def quarantine(self, digest: Digest) -> str:
-        """Move a blob aside."""
+    def protect(self, digest: Digest) -> None:
+        """Do nothing: memory has no modes."""
+
+    def files(self, path: str) -> Iterator[str]:
+        """Yield the seat of a blob, or everything set aside."""
         with self._mutex:
-            if digest not in self.blobs:
-                raise BlobNotFound(digest, self.where())
-            self.quarantined[digest] = self.blobs.pop(digest)
-        return f"memory:quarantine/{digest}"
+            paths = [f"{layout.QUARANTINE}/{name}" for name in sorted(self.quarantined)]
+            paths += map(layout.blob_path, self.blobs)
+        return iter([found for found in paths if found == path or found.startswith(f"{path}/")])
+
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        """Return the stored bytes of what `files` names."""
+        directory, _, name = path.rpartition("/")
+        digest = layout.parse_blob_name(name)
+        found = self.quarantined.get(name) if directory == layout.QUARANTINE else digest and self.blobs.get(digest)
+        if found is None:
+            raise FileNotFoundError(path)
+        if len(found) > limit_bytes:
+            raise BlobCorrupt(f"at most {limit_bytes} stored bytes", str(len(found)), None, path)
+        return found
+
+    def name_aside(self, path: str) -> str:
+        """Look for a name that is free among what was set aside."""
+        return layout.free_name(path, self.quarantined.__contains__)
+
+    def set_aside(self, path: str, name: str) -> str:
+        """Move a blob aside."""
+        digest = layout.parse_blob_name(path.rpartition("/")[2])
+        with self._mutex:
+            if name in self.quarantined:
+                raise FileExistsError(name)
+            if digest is None or digest not in self.blobs:
+                raise FileNotFoundError(path)
+            self.quarantined[name] = self.blobs.pop(digest)
+        return f"{layout.QUARANTINE}/{name}"
 
     def clear_leftovers(self) -> Deleted:
         """Find nothing: whatever is staged belongs to a living batch."""

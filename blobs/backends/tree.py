@@ -9,7 +9,6 @@ import os
 import stat as st
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, count
 
 from blobs import durable, layout
 from blobs.backends.base import BlobStat, Deleted, Oddity
@@ -65,18 +64,6 @@ def remove_if_empty(name: str, parent_fd: int) -> None:
             raise
 
 
-def set_aside(root_fd: int, objects_fd: int, digest: Digest) -> str:
-    """Move a blob into quarantine/ under a name that is free there; return the name."""
-    name = layout.blob_name(digest)
-    with _opened(layout.shard_of(digest), objects_fd) as shard_fd, _opened(layout.QUARANTINE, root_fd) as aside_fd:
-        taken = set(os.listdir(aside_fd))
-        free = next(n for n in chain([name], (f"{name}.{i}" for i in count(1))) if n not in taken)
-        os.rename(name, free, src_dir_fd=shard_fd, dst_dir_fd=aside_fd)
-        durable.sync_directory(aside_fd)
-        durable.sync_directory(shard_fd)
-    return free
-
-
 def clear_stage(root_fd: int, living: Collection[str]) -> list[Deleted]:
     """Remove every batch in stage/ but the living ones."""
     try:
@@ -112,8 +99,13 @@ def oddities(root_fd: int, objects_fd: int, living: Collection[str]) -> Iterator
     for name in sorted(os.listdir(root_fd)):
         if name not in layout.KNOWN_NAMES:
             yield Oddity("stranger", name, "not part of a blob store")
-        elif _is_symlink(root_fd, name):
-            yield Oddity("symlink", name, "symbolic links are not followed")
+            continue
+        with suppress(FileNotFoundError):
+            mode = os.stat(name, dir_fd=root_fd, follow_symlinks=False).st_mode
+            if st.S_ISLNK(mode):
+                yield Oddity("symlink", name, "symbolic links are not followed")
+            elif st.S_ISDIR(mode) != (name in layout.DIRECTORIES):
+                yield Oddity("stranger", name, "a file in place of a directory, or the other way round")
     yield from _odd_objects(objects_fd)
     yield from _leftovers(root_fd, living)
 
@@ -172,8 +164,8 @@ def _odd_file(shard: str, name: str, mode: int, path: str) -> Oddity | None:
         return Oddity("stranger", path, "not a blob", digest)
     if not name.startswith(shard):
         return Oddity("misplaced", path, f"belongs in {layout.blob_path(digest)}", digest)
-    if mode & 0o222:
-        return Oddity("writable", path, f"mode {st.S_IMODE(mode):04o}, wanted 0444", digest)
+    if st.S_IMODE(mode) != layout.FILE_MODE:
+        return Oddity("mode", path, f"mode {st.S_IMODE(mode):04o}, wanted {layout.FILE_MODE:04o}", digest)
     return None
 
 
@@ -187,12 +179,6 @@ def _leftovers(root_fd: int, living: Collection[str]) -> Iterator[Oddity]:
         raise
     for name in names:
         yield Oddity("leftover", f"{layout.STAGE}/{name}", "left by a crash; the next sweep removes it")
-
-
-def _is_symlink(parent_fd: int, name: str) -> bool:
-    with suppress(FileNotFoundError):
-        return st.S_ISLNK(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode)
-    return False
 
 
 def _unlink_counted(parent_fd: int, name: str) -> Deleted:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from blobs import Backend, BlobCorrupt, BlobNotFound, Digest
+from blobs import Backend, BlobCorrupt, BlobNotFound, BlobStore, Digest, layout
 
 LIMIT = 1 << 20
 
@@ -103,7 +103,12 @@ def test_what_is_not_there_is_not_found(backend):
     with pytest.raises(BlobNotFound, match=str(digest)):
         backend.read(digest, LIMIT)
     with pytest.raises(BlobNotFound):
-        backend.quarantine(digest)
+        BlobStore.over(backend).quarantine(digest)
+    with pytest.raises(FileNotFoundError):
+        backend.read_file(layout.blob_path(digest), LIMIT)
+    assert list(backend.files(layout.blob_path(digest))) == []
+    assert list(backend.files(layout.QUARANTINE)) == []
+    backend.protect(digest)
     assert backend.delete([digest]).blobs == 0
 
 
@@ -146,12 +151,19 @@ def test_a_quarantined_blob_is_not_found_and_its_digest_is_free_again(backend):
     items = items_of(2)
     put(backend, items)
     digest = sorted(items)[0]
-    places = {backend.quarantine(digest)}
+    path = layout.blob_path(digest)
+    first = backend.set_aside(path, backend.name_aside(path))
     assert backend.stat(digest) is None
     assert [blob.digest for blob in backend.list()] == sorted(items)[1:]
     put(backend, items)
-    places.add(backend.quarantine(digest))
-    assert all("quarantine" in place for place in places)
+    with pytest.raises(FileExistsError):
+        backend.set_aside(path, first.removeprefix("quarantine/"))
+    second = backend.set_aside(path, backend.name_aside(path))
+    assert (first, second) == (f"quarantine/{digest}.gz", f"quarantine/{digest}.gz.1")
+    assert list(backend.files(layout.QUARANTINE)) == [first, second]
+    assert backend.read_file(second, LIMIT) == items[digest]
+    with pytest.raises(BlobCorrupt, match="at most 3 stored bytes"):
+        backend.read_file(second, 3)
 
 
 def test_every_place_has_a_name_for_people(backend):

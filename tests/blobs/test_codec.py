@@ -5,7 +5,7 @@ import sys
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from isal import isal_zlib
 
@@ -83,6 +83,34 @@ def test_a_bomb_does_not_fill_the_memory():
     )
     run = subprocess.run([sys.executable, "-c", script], input=bomb, capture_output=True, check=False)
     assert run.stdout == b"refused\n", run.stderr
+
+
+@given(some.integers(0, 3 * codec.PIECE_BYTES), some.booleans())
+@settings(max_examples=30, deadline=None)
+def test_pieces_are_the_body(size, is_plain):
+    body = bytes(size) if is_plain else os.urandom(size)
+    found = list(codec.pieces(codec.encode(body)))
+    assert b"".join(found) == body
+    assert max(map(len, found)) <= codec.PIECE_BYTES
+    assert codec.claimed_bytes(codec.encode(body)) == size
+
+
+@pytest.mark.parametrize("body", [b"", BODY, os.urandom(200_000)])
+@pytest.mark.parametrize(("cut", "tail"), [(-1, b""), (5, b""), (None, b"\0"), (None, bytes(1 << 20))])
+def test_pieces_of_what_is_damaged_end_in_the_same_error(body, cut, tail):
+    stored = codec.encode(body)[:cut] + tail
+    with pytest.raises(BlobCorrupt) as whole:
+        codec.decode(stored)
+    with pytest.raises(BlobCorrupt) as in_pieces:
+        list(codec.pieces(stored))
+    assert str(in_pieces.value) == str(whole.value)
+
+
+def test_pieces_stop_at_the_limit():
+    made: list[int] = []
+    with pytest.raises(BlobCorrupt, match="at most 3000000 bytes"):
+        made.extend(len(piece) for piece in codec.pieces(codec.encode(bytes(50 << 20)), 3_000_000))
+    assert sum(made) <= 3_000_000
 
 
 def test_every_flipped_bit_that_does_no_harm_is_counted():

@@ -37,8 +37,8 @@ def test_a_fake_file_system_holds_a_whole_life(faked):
         assert list(store) == sorted(digests[11:])
     with BlobStore(faked, create=False) as store:
         assert {store.get(digest) for digest in store} == {b"%d" % n for n in range(11, 20)}
-        # pyfakefs does not apply the mode of os.open, so its files are writable.
-        assert {finding.kind for finding in store.verify(data=True)} <= {"writable"}
+        # pyfakefs does not apply the mode of os.open, so its files have another.
+        assert {finding.kind for finding in store.verify(data=True)} <= {"mode"}
 
 
 def test_the_directory_is_as_drawn(faked):
@@ -192,3 +192,14 @@ def test_no_descriptor_is_left_open(root):
         list(store.verify(data=True))
         store.delete(digests)
     assert count() == before
+
+
+def test_a_creation_cut_short_is_finished(tmp_path):
+    root = tmp_path / "blobs"
+    root.mkdir()
+    (root / "FORMAT.new").write_text("half")
+    (root / "FORMAT.new").chmod(0o400)
+    with BlobStore(root) as store:
+        store.put(b"body")
+    assert (root / "FORMAT").read_bytes() == layout.format_text()
+    assert not (root / "FORMAT.new").exists()

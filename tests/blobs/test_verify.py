@@ -3,6 +3,8 @@
 import errno
 import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,14 +19,14 @@ DIGEST = Digest.of(BODY)
 def path_of(root: Path, digest: Digest = DIGEST) -> Path:
     path = root / layout.blob_path(digest)
     if path.exists():
-        path.chmod(0o444)
+        path.chmod(0o400)
     return path
 
 
 def overwrite(path: Path, content: bytes) -> None:
     path.chmod(0o644)
     path.write_bytes(content)
-    path.chmod(0o444)
+    path.chmod(0o400)
 
 
 def found(store: BlobStore, data: bool = True) -> list[tuple[str, str]]:
@@ -124,10 +126,10 @@ def test_odd_things_are_reported(local, root, tmp_path):
         ("stranger", "README"),
         ("symlink", "packs"),
         ("leftover", "stage/0123"),
-        ("writable", f"{relative}/{DIGEST}.gz"),
+        ("mode", f"{relative}/{DIGEST}.gz"),
     }
     harmless = {finding.kind for finding in local.verify() if finding.harmless}
-    assert harmless == {"leftover", "writable"}
+    assert harmless == {"leftover", "mode"}
 
 
 def test_a_living_batch_and_the_quarantine_are_no_findings(local):
@@ -143,21 +145,25 @@ class Faulty(MemoryBackend):
     def __init__(self, failures: int) -> None:
         super().__init__()
         self.failures = failures
+        self.asked: list[bool] = []
 
-    def read(self, digest: Digest, limit_bytes: int) -> bytes:
+    def read(self, digest: Digest, limit_bytes: int, fresh: bool = False) -> bytes:
+        self.asked.append(fresh)
         self.failures -= 1
         if self.failures == 1:
             return b"garbage from a flaky cable"
         if self.failures == 0:
             raise BlobsUnavailable(errno.EIO, "Input/output error", "memory")
-        return super().read(digest, limit_bytes)
+        return super().read(digest, limit_bytes, fresh)
 
 
 @pytest.mark.parametrize(("failures", "kinds"), [(0, []), (1, []), (2, ["unreadable"]), (3, [])])
 def test_a_blob_is_read_twice_before_it_is_accused(failures, kinds):
-    store = BlobStore.over(Faulty(failures))
+    backend = Faulty(failures)
+    store = BlobStore.over(backend)
     store.put(BODY)
     assert [finding.kind for finding in store.verify(data=True)] == kinds
+    assert backend.asked == ([False, True] if failures in (1, 2) else [False])
 
 
 def test_a_blob_deleted_while_it_is_verified_is_no_finding():
@@ -180,3 +186,49 @@ def test_a_blob_of_another_compressor_is_whole(local, root):
     local.put(BODY)
     overwrite(path_of(root), codec.HEADER + gzip.compress(BODY, 9, mtime=0)[10:])
     assert found(local) == []
+
+
+def bomb(size_bytes: int, size_claimed: int | None = None) -> bytes:
+    """Zeros as one gzip member, its trailer changed on request."""
+    stored = codec.encode(bytes(size_bytes))
+    return stored if size_claimed is None else stored[:-4] + size_claimed.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("claimed", [None, 40, 17 << 20])
+def test_a_store_of_bombs_is_read_in_little_memory(tmp_path, claimed):
+    """A copied directory may hold anything: 24 files of 100 KB that unpack to 100 MiB each, and to nothing wanted."""
+    root = tmp_path / "copied"
+    stored = bomb(100 << 20, claimed)
+    with BlobStore(root) as store:
+        for digest in store.put_many([b"%d" % n for n in range(24)]):
+            overwrite(root / layout.blob_path(digest), stored)
+    script = (
+        "import resource, sys; from blobs import BlobStore, BlobCorrupt, Digest, layout\n"
+        "store = BlobStore(sys.argv[1], create=False)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "found = [finding.kind for finding in store.verify(data=True)]\n"
+        "assert found == ['corrupt'] * 24, found\n"
+        "for digest in store:\n"
+        "    try: store.get(digest)\n"
+        "    except BlobCorrupt: continue\n"
+        "    raise AssertionError(digest)\n"
+        "assert not list(store.salvage([layout.OBJECTS], {Digest.of(b'wanted')}))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, root], capture_output=True, check=False, text=True)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 90 << 10, "KiB above what the program needs by itself"
+
+
+def test_a_large_body_is_read_back_whole():
+    store = BlobStore.memory()
+    body = os.urandom(1000) * 20_000
+    assert store.get(store.put(body)) == body
+    assert list(store.verify(data=True)) == []
+
+
+def test_verify_tells_how_far_it_is(store):
+    store.put_many([b"%d" % n for n in range(300)])
+    told: list[int] = []
+    assert list(store.verify(on_progress=told.append)) == []
+    assert told == [64, 128, 192, 256]

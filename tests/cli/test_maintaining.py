@@ -82,7 +82,7 @@ def test_a_flipped_bit_is_found_by_data_alone(cli: Cli, filled: Path) -> None:
     content[-6] ^= 1
     path.chmod(0o644)
     path.write_bytes(content)
-    path.chmod(0o444)
+    path.chmod(0o400)
 
     assert cli("verify", "--store", filled).exit_code == 0
     assert cli("verify", "--data", "--store", filled).exit_code == 1

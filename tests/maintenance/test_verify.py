@@ -58,7 +58,7 @@ def test_a_changed_blob_is_found_only_by_reading_it(full, blob):
     stored = bytearray(path.read_bytes())
     stored[-10] ^= 1
     path.write_bytes(stored)
-    path.chmod(0o444)
+    path.chmod(0o400)
     assert found(full) == []
     assert found(full, data=True) == [("corrupt", ANOTHER)]
     assert full.get_turn("t")[2].body_state == "lost"
@@ -68,7 +68,7 @@ def test_a_valid_blob_of_another_body_is_corrupt(full, blob):
     path = blob("another body")
     size = path.stat().st_size
     path.write_bytes(gzip.compress(b"a stranger", mtime=0).ljust(size, b"\0")[:size])
-    path.chmod(0o444)
+    path.chmod(0o400)
     assert found(full, data=True) == [("corrupt", ANOTHER)]
 
 
@@ -76,7 +76,7 @@ def test_a_valid_blob_of_another_body_is_corrupt(full, blob):
 def test_a_cut_blob_is_found_by_its_size(full, blob, size_bytes):
     path = blob("another body")
     os.truncate(path, size_bytes)
-    path.chmod(0o444)
+    path.chmod(0o400)
     assert ("size", ANOTHER) in found(full)
     assert ("corrupt", ANOTHER) in found(full, data=True)
 
@@ -84,7 +84,7 @@ def test_a_cut_blob_is_found_by_its_size(full, blob, size_bytes):
 def test_zeros_in_the_place_of_a_blob_are_found(full, blob):
     path = blob("another body")
     path.write_bytes(bytes(path.stat().st_size))
-    path.chmod(0o444)
+    path.chmod(0o400)
     assert found(full, data=True) == [("corrupt", ANOTHER)]
 
 
@@ -118,7 +118,7 @@ def test_sizes_that_contradict_one_another_are_found(full):
 
 def test_a_stranger_among_the_blobs_is_found(full, blob):
     path = blob("another body")
-    path.chmod(0o444)
+    path.chmod(0o400)
     path.with_name("notes.txt").write_text("mine")
     ((kind, subject),) = found(full)
     assert kind == "stranger"
