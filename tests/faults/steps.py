@@ -11,11 +11,13 @@ replacement stays; in a test it is undone at the end of the block::
 
 import importlib
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any, Literal
 
 When = Literal["before", "after"]
@@ -83,11 +85,11 @@ LOCK = "the mutex of writer and sweeper"
 RECHECK = "the look before the deletion"
 SYNCS = (
     "blob file sync", "file system sync", "blob directory sync", "journal append sync", "journal read sync",
-    "segment directory sync", "rejected sync", "store file sync", "store directory sync",
+    "segment directory sync", "store file sync", "store directory sync",
 )  # fmt: skip
-"""Steps of `STEPS` that make something durable and do nothing else."""
-SAFETY = (*SYNCS, RECHECK, LOCK)
-"""Every step whose removal must be noticed."""
+"""Steps of `STEPS` that make something durable and do nothing else. Written "step @ place" it is the step at one
+place of the store, as `sync_places` names them: a shard and the directory above it are different promises."""
+_AT = " @ "
 
 
 def kill_at(name: str, when: When = "before", nth: int = 1) -> None:
@@ -128,6 +130,33 @@ def count_steps(function: Callable[..., Any], *args: Any) -> dict[str, int]:
         _replace(place, partial(counting, name))
     function(*args)
     return counts
+
+
+def sync_places(function: Callable[..., Any], *args: Any) -> set[str]:
+    """Call a function and return every sync it does as "step @ place"; for a process of its own."""
+    met: set[str] = set()
+
+    def noting(name: str, original: Callable[..., None]) -> Callable[..., None]:
+        def sync(target: int | str | Path, *args: Any) -> None:
+            met.add(f"{name}{_AT}{place_of(target)}")
+            original(target, *args)
+
+        return sync
+
+    for name in SYNCS:
+        _replace(STEPS[name], partial(noting, name))
+    function(*args)
+    return met
+
+
+def place_of(target: int | str | Path) -> str:
+    """Say where in a store an open file or a path is, the same for each of its kind: ``objects/*``."""
+    path = Path(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target)
+    for directory in (path, *path.parents):
+        if (directory / "lock").exists():
+            place = re.sub(r"[0-9a-f]{16,}|(?<=objects/)[0-9a-f]{2}", "*", str(path.relative_to(directory)))
+            return re.sub(r"\d[\dTZ-]{3,}", "N", place)
+    return "above the store" if path.is_dir() else "a producer's journal"
 
 
 def remove(name: str) -> None:
@@ -186,9 +215,18 @@ def _removal(name: str) -> Sequence[tuple[Step, Callable[[Any], Any]]]:
         return [(Step("blobs.store", "BlobStore._start"), _starting_without_lock)]
     if name == RECHECK:
         return [(STEPS["sweep confirms"], _deleting_unconfirmed)]
-    if name not in SYNCS:
-        raise ValueError(f"wanted one of {', '.join(SAFETY)}; found {name!r}")
-    return [(STEPS[name], lambda original: lambda *args, **kwargs: None)]
+    step, _, place = name.partition(_AT)
+    if step not in SYNCS:
+        raise ValueError(f"wanted {LOCK}, {RECHECK} or one of {', '.join(SYNCS)}; found {name!r}")
+    return [(STEPS[step], partial(_not_syncing, place))]
+
+
+def _not_syncing(place: str, original: Callable[..., None]) -> Callable[..., None]:
+    def sync(target: int | str | Path, *args: Any) -> None:
+        if place and place_of(target) != place:
+            original(target, *args)
+
+    return sync
 
 
 def _starting_without_lock(start: Callable[..., None]) -> Callable[..., None]:

@@ -142,9 +142,12 @@ class _Life:
         self._resent: list[int] = []
 
     def cycle(self, store: TraceStore, rng: random.Random) -> None:
-        """Do everything once; the seed chooses sizes and the cap."""
+        """Do everything once; the seed chooses sizes, the cap, and whether inserting or collecting comes first."""
+        if self.seed % 2:
+            self.collect(store, 3)
         self.insert(store, rng.choice([1, 3]))
-        self.insert(store, 12)
+        store.stats()  # what was inserted becomes rows no later than somebody reads
+        self.insert(store, 16)
         self.collect(store, 9, torn=rng.random() < 0.5)
         self.prune(store, RetentionPolicy(max_age=MAX_AGE))
         self.insert(store, rng.choice([2, 9]))

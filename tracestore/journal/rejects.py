@@ -58,6 +58,8 @@ class RejectedLines:
                 if size_bytes and os.pread(fd, 1, size_bytes - 1) != b"\n":
                     disk.write_all(fd, b"\n")  # its owner, or a power cut, tore the last line
                     size_bytes += 1
+            if not size_bytes:  # it may just have been made, by this opening or by one that a crash cut short
+                disk.sync_directory(os.path.dirname(path) or os.curdir)
         except StoreUnavailable:
             os.close(fd)
             raise

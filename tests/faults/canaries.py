@@ -1,0 +1,75 @@
+"""Is the campaign sharp? Stores that lack one safety step each; every one has to be caught.
+
+A canary is a build with one sync of one place, the mutex or the look before the deletion taken
+away. The syncs are not listed by hand: a run is asked which it does, at which places, so that a
+sync that is added is a canary from then on. What catches them:
+
+    every sync              `trace`: the order of the real system calls breaks the protocol. On one
+                            ext4 or xfs a later fsync makes up for most of them, so a power cut
+                            alone would let them by (`power` and `blocklog` take ``without`` too)
+    the mutex, the re-check `interleavings`: some forced order loses a body
+
+A campaign that misses more than one in twenty has failed.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.faults import acks, interleavings, steps, trace, workload
+from tests.faults.report import Report
+from tests.faults.zygote import Zygote
+
+CAMPAIGN = "canaries"
+WORKERS = 2
+WANTED_SHARE = 0.95
+
+
+def run(seed: int = 3, say: Callable[[str], None] = lambda text: None) -> Report:
+    """Try every canary; those that sing unheard are the violations, as is a protocol broken without any."""
+    report = Report(CAMPAIGN, seed)
+    root = Path(tempfile.mkdtemp(prefix="tracestore-canaries-"))
+    try:
+        syncs = discover(root / "whole", seed)
+        whole = trace.run(_made(root / "traced"), seed)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            heard = dict(zip(syncs, pool.map(lambda name: _traced(root, seed, name), syncs), strict=True))
+    finally:
+        shutil.rmtree(root)
+    for name in (steps.RECHECK, steps.LOCK):
+        heard[name] = bool(interleavings.run(seed=seed, without=name).violations)
+    missed = [name for name, caught in heard.items() if not caught]
+    for name, caught in heard.items():
+        say(f"{'caught' if caught else 'MISSED'}  {name}")
+    report.tries = len(heard)
+    report.notes["caught"] = len(heard) - len(missed)
+    report.violations += [f"without any removal: {breach}" for breach in whole]
+    if len(missed) > (1 - WANTED_SHARE) * len(heard):
+        report.violations += [f"nobody noticed that it was gone: {name}" for name in missed]
+    return report
+
+
+def discover(root: Path, seed: int) -> list[str]:
+    """Return every sync that a cycle does, as "step @ place"."""
+    _made(root)
+    with Zygote() as zygote:
+        outcome = zygote.run(steps.sync_places, _live, str(root), seed)
+    if outcome.value is None:
+        raise RuntimeError(f"the workload fails without any fault: {outcome.error or outcome}")
+    return sorted(outcome.value)
+
+
+def _live(root: str, seed: int) -> None:
+    workload.run(f"{root}/store", f"{root}/app.ndjson", seed, acks.appending_to(f"{root}/acks"))
+
+
+def _traced(root: Path, seed: int, name: str) -> bool:
+    place = _made(Path(tempfile.mkdtemp(dir=root)))
+    return bool(trace.run(place, seed, name))
+
+
+def _made(root: Path) -> Path:
+    root.mkdir(exist_ok=True)
+    return root

@@ -1,0 +1,197 @@
+"""Writer and sweeper, each stopped at every step while the other one runs.
+
+One of them comes to a step and stands still there; the other starts, and runs to its end or until
+it waits for a lock; then the first goes on. Invariant I4 has to hold under each of these orders: no
+body is deleted that a committed row names. No order depends on luck or on time.
+
+The writer sends again what is about to go: a body whose records expire, a body that the byte cap
+evicts, one more record of an expiring turn. All tries share one store; each has bodies of its own.
+"""
+
+import random
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.faults import steps, workload
+from tests.faults.report import Report
+from tracestore import RetentionPolicy, TraceStore, TraceStoreError
+
+CAMPAIGN = "interleavings"
+WAIT_S = 2.0
+"""How long the other side may take before the first goes on without it; an order is weaker then, never wrong."""
+WEEK = RetentionPolicy(max_age="7d")
+NOTHING = RetentionPolicy(max_total_body_bytes=0)
+OLD_MS, NEW_MS = workload.BASE_MS - 8 * workload.DAY_MS, workload.BASE_MS - workload.DAY_MS
+
+PRUNE_STEPS = (
+    "rows expired", "sweep confirms", "bodies forgotten", "bodies marked evicted", "sweep deletes", "shard swept",
+    "empty shard removed", "leftovers cleared", "gone bodies forgotten", "prune recorded", "checkpoint",
+)  # fmt: skip
+WRITE_STEPS = (
+    "blobs staged", "file system sync", "blob file sync", "blob rename", "blobs published", "journal read sync",
+    "rows committed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who stands still where, what the writer sends and what the sweeper may delete."""
+
+    stands: Literal["sweeper", "writer"]
+    step: str
+    when: steps.When
+    sent: Literal["its body", "its turn", "a new body"]
+    policy: RetentionPolicy
+
+    def __str__(self) -> str:
+        deletes = "by age" if self.policy is WEEK else "by size"
+        return f"{self.stands} stands {self.when} {self.step!r}, prune {deletes}, writer sends {self.sent}"
+
+
+def orders() -> Iterator[Order]:
+    """Yield every order; some do not come about."""
+    for policy in (WEEK, NOTHING):
+        for when in ("after", "before"):
+            for sent in ("its body", "its turn", "a new body"):
+                for step in PRUNE_STEPS:
+                    yield Order("sweeper", step, when, sent, policy)
+                for step in WRITE_STEPS:
+                    yield Order("writer", step, when, sent, policy)
+
+
+def run(count: int | None = None, seed: int = 0, without: str | None = None) -> Report:
+    """Play all orders, or so many of them drawn by the seed; with a safety step taken away until one fails."""
+    report = Report(CAMPAIGN, seed)
+    chosen = list(orders())
+    if count is not None and count < len(chosen):
+        chosen = random.Random(seed).sample(chosen, count)
+    root = Path(tempfile.mkdtemp(prefix="tracestore-orders-"))
+    try:
+        with (steps.without(without) if without else nullcontext()), TraceStore(root / "store", now_ns=_now) as store:
+            for number, order in enumerate(chosen):
+                _play(store, order, str(number), report)
+                if without and report.violations:
+                    break
+    finally:
+        shutil.rmtree(root)
+    return report
+
+
+def _now() -> int:
+    return workload.BASE_MS * workload.NS_PER_MS
+
+
+def _play(store: TraceStore, order: Order, name: str, report: Report) -> None:
+    texts = [f"{name} {which} " * 40 for which in ("dying", "dying too")]
+    store.insert_records(_record(f"old {name} {n}", OLD_MS, f"old {name}", text) for n, text in enumerate(texts))
+    turn = f"old {name}" if order.sent == "its turn" else f"new {name}"
+    text = f"{name} new " * 40 if order.sent == "a new body" else texts[0]
+    sides = {
+        "writer": lambda: _send(store, _record(f"new {name}", NEW_MS, turn, text)),
+        "sweeper": lambda: store.prune(order.policy),
+    }
+    first = sides.pop(order.stands)
+    try:
+        if not _in_order(store, order, first, *sides.values()):
+            report.notes["step not met"] += 1  # a body that is there already is not staged, and the like
+            return
+        found = [*_broken(store, turn, text, may_evict=order.policy is NOTHING)]
+    except TraceStoreError as error:
+        found = [f"{type(error).__name__}: {error}"]
+    report.add(found, str(order))
+
+
+def _send(store: TraceStore, record: dict[str, Any]) -> None:
+    store.insert_records([record])
+    store.get_turn(record["turnId"])  # what was inserted becomes a row no later than somebody reads
+
+
+def _record(own_id: str, at_ms: int, turn: str, text: str) -> dict[str, Any]:
+    about = {"kind": "log", "id": own_id, "timestamp": at_ms, "extensionId": "app", "level": "info", "msg": own_id}
+    return about | {"turnId": turn, "body": text}
+
+
+def _broken(store: TraceStore, turn: str, text: str, *, may_evict: bool) -> Iterator[str]:
+    sent = [record for record in store.get_turn(turn) if record.producer_id.startswith("new")]
+    if len(sent) != 1:
+        yield f"the record that was sent is there {len(sent)} times"
+    for record in sent:
+        if record.body != text and not (may_evict and record.body_state == "evicted"):
+            yield f"its body is {record.body_state}"
+    for finding in store.verify(data=True).findings:
+        if not finding.harmless:
+            yield f"verify: {finding.kind}: {finding.detail}"
+
+
+def _in_order(store: TraceStore, order: Order, first: Callable[[], object], second: Callable[[], object]) -> bool:
+    """Run both, the second when the first stands at its step; tell whether it ever did."""
+    other = _Other(second)
+    with ExitStack() as stack:
+        stack.enter_context(steps.pause_at(order.step, other.go, order.when))
+        for owner, name in ((store._blobs, "lock"), (store._database, "_writing"), (store, "_inserting")):
+            if not isinstance(lock := getattr(owner, name), steps.NoLock):
+                setattr(owner, name, _WatchedLock(lock, other.waits))
+                stack.callback(setattr, owner, name, lock)
+        first()
+        other.finish()
+    return other.started
+
+
+class _Other:
+    """The side that runs while the first stands still; it starts when that happens first."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._first = threading.get_ident()
+        self._stopped = threading.Event()
+        self._error: BaseException | None = None
+        self.started = False
+
+    def go(self) -> None:
+        """Start, and return when it has ended or waits for the first."""
+        if threading.get_ident() == self._first and not self.started:
+            self.started = True
+            self._thread.start()
+            self._stopped.wait(WAIT_S)
+
+    def waits(self) -> None:
+        """Take note that a thread waits for a lock."""
+        if threading.current_thread() is self._thread:
+            self._stopped.set()
+
+    def finish(self) -> None:
+        """Wait for its end, and raise what it raised."""
+        if self.started:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._stopped.set()
+
+
+class _WatchedLock:
+    """A lock that says when a thread has to wait for it."""
+
+    def __init__(self, lock: Any, waits: Callable[[], None]) -> None:
+        self._lock, self._waits = lock, waits
+
+    def __enter__(self) -> "_WatchedLock":
+        if not self._lock.acquire(blocking=False):
+            self._waits()
+            self._lock.acquire()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._lock.release()

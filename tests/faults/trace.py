@@ -1,0 +1,207 @@
+"""The order of the real system calls of one cycle, checked against the write protocol.
+
+A power cut shows a missing fsync only where the file system does not happen to make up for it: on
+one ext4 or xfs, any later fsync also commits earlier renames. POSIX promises none of that. So this
+check reads what `strace` saw the whole process do, DuckDB's C++ too, and keeps account of what a
+disk need not hold yet: the content of a file until it is synced, a name until its directory is.
+Wherever the process relies on something, all that is under it must be synced by then:
+
+    a rename        the content behind the new name
+    the database    bodies and their names, journal lines that an offset covers, rejected lines:
+                    before the first byte of the commit is written to the write-ahead log
+    a promise       everything in the store
+    a deletion      of a body: the commit that forgot it; of a segment or a snapshot: what covers it
+
+Run as a program it is the process that is traced: `python -m tests.faults.trace ROOT SEED [STEP]`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import acks, steps, workload
+from tests.faults.zygote import REPOSITORY
+
+TRACED = (
+    "openat,open,creat,write,writev,pwrite64,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,"
+    "fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir"
+)
+_LINE = re.compile(r"^(\d+) +(.*)$")
+_CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+)(?:<(.*)>)?", re.DOTALL)
+_PATH = re.compile(r'(?:\d+|AT_FDCWD)<([^>]*)>|"((?:[^"\\]|\\.)*)"')
+_UNFINISHED = " <unfinished ...>"
+_WRITES = {"write", "writev", "pwrite64", "pwritev", "ftruncate", "truncate", "fallocate", "copy_file_range", "sendfile"}
+
+DATABASE, LOG = "store/records.duckdb", "store/records.duckdb.wal"
+OBJECTS, JOURNAL, SNAPSHOTS, PRODUCER = "store/blobs/objects", "store/journal", "store/snapshots", "app.ndjson"
+FREE = ("store/lock", "store/tmp", "store/blobs/stage")
+"""What means nothing after a crash: nobody relies on it."""
+PROMISES = ("inserted", "collected", "pruned", "compacted", "snapshot")
+LEFT_TO_DUCKDB = (LOG,)
+"""A name that DuckDB makes and never syncs: ext4 and xfs make a new file's name durable with its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One successful system call; paths are relative to the directory of the try."""
+
+    name: str
+    paths: tuple[str, ...]
+    text: str
+
+
+def run(root: Path, seed: int, without: str | None = None) -> list[str]:
+    """Trace one cycle in an empty directory, maybe without a safety step; return what breaks the protocol."""
+    log = root / "strace"
+    command = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "100", "-o", str(log), "-e", f"trace={TRACED}"]
+    program = [sys.executable, "-m", __name__, str(root), str(seed), *([without] if without else [])]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*command, *program], capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"the traced workload failed: {done.stderr}")
+    return list(dict.fromkeys(breaches(calls(log.read_text(errors="replace"), str(root)))))
+
+
+def can_trace() -> bool:
+    """Tell whether strace is here and may trace."""
+    return shutil.which("strace") is not None and subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"]).returncode == 0
+
+
+def calls(log: str, root: str) -> Iterator[Call]:
+    """Yield the successful calls below a directory, in the order in which they ended."""
+    unfinished: dict[str, str] = {}
+    for entry in log.splitlines():
+        pid, text = _LINE.match(entry).groups()
+        if text.endswith(_UNFINISHED):
+            unfinished[pid] = text.removesuffix(_UNFINISHED)
+            continue
+        if text.startswith("<... "):
+            text = unfinished.pop(pid) + text.partition(" resumed>")[2]
+        match = _CALL.match(text)
+        if match is None or int(match[3]) < 0:
+            continue
+        name, arguments, _, returned = match.groups()
+        paths = tuple(_paths(name, arguments, returned))
+        if all(path == root or path.startswith(root + "/") for path in paths):
+            yield Call(name, tuple(os.path.relpath(path, root) for path in paths), arguments)
+
+
+def _paths(name: str, arguments: str, returned: str | None) -> list[str]:
+    """Return the absolute paths that a call is about."""
+    if name in ("openat", "open", "creat"):
+        return [returned or ""] if "O_CREAT" in arguments or name == "creat" else []
+    found = [(fd, text) for fd, text in _PATH.findall(arguments)]
+    if name in _WRITES or name in ("fsync", "fdatasync", "syncfs"):
+        return [found[0][0].removesuffix(" (deleted)")]
+    directory, paths = "", []
+    for fd, text in found:
+        if fd:
+            directory = fd
+        else:
+            paths.append(os.path.join(directory, text))
+    return paths
+
+
+class Disk:
+    """What need not be on the disk yet."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.content: set[str] = set()
+        self.names: dict[str, str] = {}
+        """Path to what became of the name, "made" or "gone", since its directory was synced."""
+
+    def apply(self, call: Call) -> None:
+        """Account for a call."""
+        path = call.paths[0] if call.paths else ""
+        match call.name:
+            case "openat" | "open" | "creat" | "mkdir" | "mkdirat" if path and path not in self.known:
+                self._name(path, "made")
+            case name if name in _WRITES:
+                if (name, path) != ("ftruncate", DATABASE):  # an end that stays on is no harm
+                    self.content.add(path)
+            case "fsync" | "fdatasync":
+                self.content.discard(path)
+                self.names = {name: what for name, what in self.names.items() if (os.path.dirname(name) or ".") != path}
+            case "syncfs":
+                self.content.clear()
+                self.names.clear()
+            case "rename" | "renameat" | "renameat2" | "link" | "linkat":
+                self._move(path, call.paths[1])
+            case "unlink" | "unlinkat" | "rmdir":
+                self.content.discard(path)
+                self._name(path, "gone")
+
+    def unsynced(self, *places: str) -> list[str]:
+        """Return what is not synced at or below some places, for a person."""
+        content = [f"the content of {path}" for path in sorted(self.content) if _is_in(path, places)]
+        return content + [
+            f"the name {path}"
+            for path, what in sorted(self.names.items())
+            if what == "made" and _is_in(path, places) and path not in LEFT_TO_DUCKDB
+        ]
+
+    def _name(self, path: str, what: str) -> None:
+        self.names[path] = what
+        (self.known.add if what == "made" else self.known.discard)(path)
+
+    def _move(self, before: str, after: str) -> None:
+        self.content = {_moved(path, before, after) for path in self.content if path != after}
+        self.names = {_moved(path, before, after): what for path, what in self.names.items()}
+        self.known = {_moved(path, before, after) for path in self.known}
+        self._name(before, "gone")
+        self._name(after, "made")
+
+
+def breaches(traced: Iterable[Call]) -> Iterator[str]:
+    """Yield where something was relied upon before it was durable."""
+    disk = Disk()
+    for call in traced:
+        early, about = _relied_upon(disk, call)
+        for what in early:
+            yield f"{about} before {_plain(what)} was durable"
+        disk.apply(call)
+
+
+def _relied_upon(disk: Disk, call: Call) -> tuple[list[str], str]:
+    """Return what must be durable by now and is not, and what relies on it."""
+    path = call.paths[0] if call.paths else ""
+    if call.name in _WRITES and path == "acks":
+        event = call.text.split('\\"')[3]
+        early = disk.unsynced("store") if event in PROMISES else []
+        return [what for what in early if not any(free in what for free in FREE)], f"{event!r} was promised"
+    if call.name in _WRITES and path == LOG:
+        early = disk.unsynced(OBJECTS, JOURNAL) + [what for what in disk.unsynced(PRODUCER) if "content" in what]
+        return early, "the database took note"
+    if call.name.startswith("rename"):
+        return [what for what in disk.unsynced(path) if "content" in what], "a name was given"
+    if call.name.startswith("unlink") and _is_in(path, (OBJECTS,)):
+        return disk.unsynced(LOG), "a body was deleted"
+    if call.name.startswith("unlink") and _is_in(path, (JOURNAL, SNAPSHOTS)):
+        return disk.unsynced(SNAPSHOTS, LOG, DATABASE), "a segment or a snapshot was deleted"
+    return [], ""
+
+
+def _is_in(path: str, places: Iterable[str]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
+def _moved(path: str, before: str, after: str) -> str:
+    return after + path.removeprefix(before) if _is_in(path, (before,)) else path
+
+
+def _plain(text: str) -> str:
+    """Name a place instead of one of its files, so that each breach is told once."""
+    return re.sub(r"[0-9a-f]{16,}", "*", re.sub(r"objects/[0-9a-f]{2}", "objects/*", re.sub(r"\d{4,}[-\d]*", "N", text)))
+
+
+if __name__ == "__main__":
+    root, seed, *removed = sys.argv[1:]
+    for step in removed:
+        steps.remove(step)
+    workload.run(f"{root}/store", f"{root}/app.ndjson", int(seed), acks.appending_to(f"{root}/acks"))
