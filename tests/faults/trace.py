@@ -26,9 +26,10 @@ from pathlib import Path
 
 from tests.faults import acks, steps, workload
 from tests.faults.zygote import REPOSITORY
+from tracestore import TraceStore
 
 TRACED = (
-    "openat,open,creat,write,writev,pwrite64,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,"
+    "openat,open,creat,pread64,write,writev,pwrite64,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,"
     "fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir"
 )
 _LINE = re.compile(r"^(\d+) +(.*)$")
@@ -42,6 +43,8 @@ OBJECTS, JOURNAL, SNAPSHOTS, PRODUCER = "store/blobs/objects", "store/journal", 
 FREE = ("store/lock", "store/tmp", "store/blobs/stage")
 """What means nothing after a crash: nobody relies on it."""
 PROMISES = ("inserted", "collected", "pruned", "compacted", "snapshot")
+LEFT_BEHIND = f"{JOURNAL}/{workload.BASE_MS}-1-0.ndjson"
+"""What a killed process appended and never synced; nothing relies on it before it is read."""
 LEFT_TO_DUCKDB = (LOG,)
 """A name that DuckDB makes and never syncs: ext4 and xfs make a new file's name durable with its content."""
 
@@ -96,7 +99,7 @@ def _paths(name: str, arguments: str, returned: str | None) -> list[str]:
     if name in ("openat", "open", "creat"):
         return [returned or ""] if "O_CREAT" in arguments or name == "creat" else []
     found = [(fd, text) for fd, text in _PATH.findall(arguments)]
-    if name in _WRITES or name in ("fsync", "fdatasync", "syncfs"):
+    if name in _WRITES or name in ("pread64", "fsync", "fdatasync", "syncfs"):
         return [found[0][0].removesuffix(" (deleted)")]
     directory, paths = "", []
     for fd, text in found:
@@ -112,6 +115,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.known: set[str] = set()
+        self.read: set[str] = set()
         self.content: set[str] = set()
         self.names: dict[str, str] = {}
         """Path to what became of the name, "made" or "gone", since its directory was synced."""
@@ -125,6 +129,8 @@ class Disk:
             case name if name in _WRITES:
                 if (name, path) != ("ftruncate", DATABASE):  # an end that stays on is no harm
                     self.content.add(path)
+            case "pread64":
+                self.read.add(path)
             case "fsync" | "fdatasync":
                 self.content.discard(path)
                 self.names = {name: what for name, what in self.names.items() if (os.path.dirname(name) or ".") != path}
@@ -139,12 +145,16 @@ class Disk:
 
     def unsynced(self, *places: str) -> list[str]:
         """Return what is not synced at or below some places, for a person."""
-        content = [f"the content of {path}" for path in sorted(self.content) if _is_in(path, places)]
+        content = [f"the content of {path}" for path in sorted(self.content - self._unread) if _is_in(path, places)]
         return content + [
             f"the name {path}"
             for path, what in sorted(self.names.items())
             if what == "made" and _is_in(path, places) and path not in LEFT_TO_DUCKDB
         ]
+
+    @property
+    def _unread(self) -> set[str]:
+        return {LEFT_BEHIND} - self.read
 
     def _name(self, path: str, what: str) -> None:
         self.names[path] = what
@@ -200,8 +210,21 @@ def _plain(text: str) -> str:
     return re.sub(r"[0-9a-f]{16,}", "*", re.sub(r"objects/[0-9a-f]{2}", "objects/*", re.sub(r"\d{4,}[-\d]*", "N", text)))
 
 
+def live(root: str, seed: int) -> None:
+    """Run a cycle, leave what a process that was killed between an append and its sync leaves, open it again."""
+    store, journal, ack = f"{root}/store", f"{root}/app.ndjson", acks.appending_to(f"{root}/acks")
+    after = workload.run(store, journal, seed, ack)
+    workload.append(f"{root}/{LEFT_BEHIND}", workload.line(seed, after))
+    journal_fd = os.open(f"{root}/{JOURNAL}", os.O_RDONLY)
+    os.fsync(journal_fd)  # a writer makes the name durable before it appends
+    os.close(journal_fd)
+    with TraceStore(store) as opened:
+        opened.insert_records([workload.record(seed, after + 1)])
+        opened.stats()
+
+
 if __name__ == "__main__":
     root, seed, *removed = sys.argv[1:]
     for step in removed:
         steps.remove(step)
-    workload.run(f"{root}/store", f"{root}/app.ndjson", int(seed), acks.appending_to(f"{root}/acks"))
+    live(root, int(seed))
