@@ -28,7 +28,7 @@ from tracestore.journal import LINE_LIMIT_BYTES
 
 LINES_A_JOURNAL = 20_000
 LOOKS = 7
-SHOWN_BYTES = 300
+SHOWN_BYTES = 1_000
 
 
 def run(count: int, seed: int) -> Report:
@@ -160,13 +160,11 @@ def read_members(line: bytes) -> Members:
     known = {key: value for key, value in members.items() if key in KEYS[members["kind"]]}
     read = {key: value for key, value in members.items() if key not in known}
     known |= {key: as_double(known[key]) for key in ("attributes", "links", "durationMs") if key in known}
-    if isinstance(known.get("durationMs"), float) and known["durationMs"].is_integer():
-        known["durationMs"] = int(known["durationMs"])  # as a store gives it back
     body, encoding = known.pop("body", None), known.pop("bodyEncoding", None)
     if body is not None:
         body = base64.b64decode(body, validate=True) if encoding == "base64" else body.encode("utf-8", "surrogatepass")
         known["body"] = blake3(body).hexdigest()
-    return read | {key: value for key, value in known.items() if value is not None}
+    return with_plain_duration(read | {key: value for key, value in known.items() if value is not None})
 
 
 def stored_members(store: TraceStore) -> Iterator[Members]:
@@ -174,7 +172,14 @@ def stored_members(store: TraceStore) -> Iterator[Members]:
     for first in range(1, store.stats()["records"] + 1, 5000):
         for record in store.reader._records("WHERE seq >= ? AND seq < ?", [first, first + 5000]):
             record.body = record.body_digest
-            yield record.to_json_dict()
+            yield with_plain_duration(record.to_json_dict())
+
+
+def with_plain_duration(members: Members) -> Members:
+    """Write a whole duration as an integer: 1e308 is one number, however many digits are shown of it."""
+    duration = members.get("durationMs")
+    whole = isinstance(duration, float) and members.get("kind") == "span-close" and duration.is_integer()
+    return members | {"durationMs": int(duration)} if whole else members
 
 
 def as_double(value: Any) -> Any:
