@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -66,7 +67,8 @@ class StoreLock:
     def release(self) -> None:
         """Let the store go; may be called twice."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # a descriptor is gone, and its lock with it, whatever close says
+                os.close(self._fd)
             self._fd = -1
 
     def _write_holder(self) -> None:

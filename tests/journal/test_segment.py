@@ -6,8 +6,9 @@ import os
 import pytest
 
 from tracestore.errors import InputInvalid, StoreUnavailable
-from tracestore.journal import Position, Segment, SegmentChanged, disk
+from tracestore.journal import Position, RejectedLines, Segment, SegmentChanged, disk
 from tracestore.journal.position import fingerprint, path_text
+from tracestore.lock import StoreLock
 
 
 @pytest.fixture
@@ -102,3 +103,25 @@ def test_a_system_call_that_fails_says_what_to_do(tmp_path):
     with pytest.raises(StoreUnavailable, match="cannot open a journal segment for reading: No such file") as caught:
         Segment.open(str(tmp_path / "missing.ndjson"))
     assert caught.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize("opened", ["segment", "rejected lines", "lock"])
+def test_a_close_that_fails_is_no_error(tmp_path, monkeypatch, opened):
+    """Nothing depends on it: what had to be durable was synced, and the kernel takes the descriptor back in any event."""
+    (tmp_path / "app.ndjson").write_bytes(b"a line\n")
+    one = {
+        "segment": lambda: Segment.open(str(tmp_path / "app.ndjson")),
+        "rejected lines": lambda: RejectedLines.open(str(tmp_path / "rejected.ndjson")),
+        "lock": lambda: StoreLock(tmp_path / "lock", shared=False),
+    }[opened]()
+    close = os.close
+    closed = []
+
+    def close_badly(fd):
+        close(fd)
+        closed.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "close", close_badly)
+    one.release() if opened == "lock" else one.close()
+    assert len(closed) == 1

@@ -18,6 +18,7 @@ import codecs
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -95,7 +96,8 @@ class RejectedLines:
     def close(self) -> None:
         """Let the file go; may be called twice."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # what was committed was synced before, and the descriptor is gone all the same
+                os.close(self._fd)
             self._fd = -1
 
     def __enter__(self) -> "RejectedLines":

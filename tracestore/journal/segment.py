@@ -8,6 +8,7 @@ own; the position is a value (`Position`) that the caller commits with the rows 
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from tracestore.errors import StoreUnavailable
 from tracestore.journal import disk
@@ -144,5 +145,6 @@ class Segment:
     def close(self) -> None:
         """Let the file go; may be called twice."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # nothing was written through it, and the descriptor is gone all the same
+                os.close(self._fd)
             self._fd = -1
