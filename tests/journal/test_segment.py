@@ -107,7 +107,7 @@ def test_a_system_call_that_fails_says_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("opened", ["segment", "rejected lines", "lock"])
 def test_a_close_that_fails_is_no_error(tmp_path, monkeypatch, opened):
-    """Nothing depends on it: what had to be durable was synced, and the kernel takes the descriptor back in any event."""
+    """Nothing depends on it: what had to be durable was synced, and the descriptor is gone in any event."""
     (tmp_path / "app.ndjson").write_bytes(b"a line\n")
     one = {
         "segment": lambda: Segment.open(str(tmp_path / "app.ndjson")),
