@@ -19,6 +19,15 @@ NOW_MS = 1_772_413_967_075
 DAY_MS = 86_400_000
 
 
+class PromptStore(TraceStore):
+    """Makes rows of what is inserted at once, for tests that look behind the store's back."""
+
+    def insert_records(self, records: Any) -> Any:
+        summary = super().insert_records(records)
+        self._settle()
+        return summary
+
+
 class Clock:
     """Says the time that it was told last."""
 
@@ -119,7 +128,7 @@ def open_store(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., TraceStor
     opened: list[TraceStore] = []
 
     def open_one(name: str = "store", **options: Any) -> TraceStore:
-        opened.append(TraceStore(tmp_path / name, **({"now_ns": clock} | options)))
+        opened.append(PromptStore(tmp_path / name, **({"now_ns": clock} | options)))
         return opened[-1]
 
     yield open_one
@@ -134,7 +143,7 @@ def store(open_store: Callable[..., TraceStore]) -> TraceStore:
 
 @pytest.fixture
 def memory_store(clock: Clock) -> Iterator[TraceStore]:
-    with TraceStore.memory(now_ns=clock) as store:
+    with PromptStore.memory(now_ns=clock) as store:
         yield store
 
 

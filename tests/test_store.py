@@ -102,7 +102,7 @@ class TestOpening:
         (tmp_path / "store" / "records.duckdb").unlink()
         with open_store() as store:
             assert len(store.notices) == 1
-            assert "records.duckdb was missing: made a new one" in store.notices[0]
+            assert "records.duckdb was missing: rebuilt 1 records from the journal" in store.notices[0]
 
     def test_the_directory_is_private(self, open_store, make, tmp_path):
         with open_store() as store:
@@ -170,14 +170,14 @@ class TestInserting:
 
     def test_a_segment_that_a_crash_left_is_drained_by_the_next_insert(self, open_store, make, tmp_path):
         open_store().close()
-        (tmp_path / "store" / "journal" / "1-1-0.ndjson").write_bytes(make.lines(3))
+        (tmp_path / "store" / "journal" / "inserted" / "1-1-0.ndjson").write_bytes(make.lines(3))
         with open_store() as store:
             assert store.insert_records([make.log(msg="new")]).inserted == 1
             assert store.stats()["records"] == 4
 
     def test_a_rejected_line_of_another_is_not_counted_as_ours(self, open_store, make, tmp_path):
         open_store().close()
-        (tmp_path / "store" / "journal" / "1-1-0.ndjson").write_bytes(b"no record\n")
+        (tmp_path / "store" / "journal" / "inserted" / "1-1-0.ndjson").write_bytes(b"no record\n")
         with open_store() as store:
             assert store.insert_records([make.log(msg="new")]) == tracestore.InsertSummary(1, 0, 0)
             assert store.stats()["rejected"] == 1
@@ -426,7 +426,9 @@ def test_sessions_leave_no_trail_of_positions(tmp_path, make):
         with TraceStore(tmp_path / "store") as store:
             store.insert_records([make.log(msg=str(session))])
     with TraceStore(tmp_path / "store") as store:
-        assert len(store._writing("a test").rows.positions()) == 1
+        store.snapshot()
+        assert len(store.reader.positions()) == 1
+        assert list((tmp_path / "store" / "journal" / "inserted").iterdir()) == []
         assert store.stats()["records"] == 4
 
 

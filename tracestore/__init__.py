@@ -13,10 +13,11 @@ A module imports only lower rows::
     cli
     collector
     store
+    rebuild
     write_side | opening
     maintenance | ingest
     journal | database | views | seed_sqlite
-    record | lock | bodies
+    record | lock | bodies | durable
     layout | units
     errors
     ==== blobs, which never imports tracestore ====
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from tracestore.maintenance.retention import DEFAULT_RETENTION, RetentionPolicy
     from tracestore.maintenance.summary import Damage, PruneSummary, VerifyReport
     from tracestore.record import LogRecord, Record, SpanClose, SpanOpen, StoredRecord
-    from tracestore.store import InsertSummary, TraceStore
+    from tracestore.store import TraceStore
+    from tracestore.write_side import InsertSummary
 
 __all__ = [
     "DEFAULT_RETENTION",
@@ -73,7 +75,8 @@ _HOMES = {
     "tracestore.maintenance.retention": ("DEFAULT_RETENTION", "RetentionPolicy"),
     "tracestore.maintenance.summary": ("Damage", "PruneSummary", "VerifyReport"),
     "tracestore.record": ("LogRecord", "Record", "SpanClose", "SpanOpen", "StoredRecord"),
-    "tracestore.store": ("InsertSummary", "TraceStore"),
+    "tracestore.store": ("TraceStore",),
+    "tracestore.write_side": ("InsertSummary",),
 }
 """Where the names live that are loaded when they are first asked for.
 

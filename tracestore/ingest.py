@@ -48,15 +48,12 @@ class Drained:
     rejected: int = 0
     journal_bytes: int = 0
     torn_bytes: int = 0
-
-    def __add__(self, other: "Drained") -> "Drained":
-        return Drained(
-            self.inserted + other.inserted,
-            self.duplicates + other.duplicates,
-            self.rejected + other.rejected,
-            self.journal_bytes + other.journal_bytes,
-            other.torn_bytes,
-        )
+    path: str = ""
+    inserted_at: Sequence[int] = ()
+    """Offsets of the lines that became rows, ascending."""
+    rejected_at: Sequence[int] = ()
+    """Offsets of the lines that were refused, ascending."""
+    end_offset: int = 0
 
 
 class Ingest:
@@ -71,14 +68,22 @@ class Ingest:
         self._now_ns = now_ns
         self._confirmed: OrderedDict[Digest, None] = OrderedDict()
 
-    def drain(self, unread: Unread, commit: Callable[[Position], None]) -> Iterator[Drained]:
-        """Read a segment to its end, batch by batch; each is durable when it is yielded."""
+    def drain(
+        self, unread: Unread, commit: Callable[[Position], None], until: int | None = None
+    ) -> Iterator[Drained]:
+        """Read a segment to its end, batch by batch; each is durable when it is yielded.
+
+        ``until``, the offset of a line, ends it there.
+        """
         position = unread.position
         while True:
-            chunk = unread.segment.read_chunk(position.offset, BATCH_BYTES, BATCH_LINES)
+            most_bytes = BATCH_BYTES if until is None else min(BATCH_BYTES, until - position.offset)
+            if most_bytes <= 0:
+                return
+            chunk = unread.segment.read_chunk(position.offset, most_bytes, BATCH_LINES)
             if chunk.next_offset == position.offset:
                 commit(position)
-                yield Drained(torn_bytes=chunk.torn_bytes)
+                yield Drained(torn_bytes=chunk.torn_bytes, path=unread.segment.path, end_offset=position.offset)
                 return
             drained, position = self._batch(unread.segment, position, chunk)
             commit(position)
@@ -92,20 +97,31 @@ class Ingest:
         after = segment.advance(position, chunk)  # before anything is written: it raises if the file changed
         rows, refused = _decode(chunk)
         fresh = self._fresh(rows, refused)
+        refused.sort(key=lambda entry: entry[0].offset)
         try:
-            for line, reason in sorted(refused, key=lambda entry: entry[0].offset):
+            for line, reason in refused:
                 self._rejects.append(position.segment_id, segment, line, reason)
             with self._blobs.lock, blob_errors_translated():
-                self._commit(segment, after, fresh, len(refused))
+                self._commit(segment, after, [row for _, row in fresh], len(refused))
         except BaseException:
-            self._rejects.roll_back()
+            if not self._writer.is_doubtful:  # else the length may be committed; opening again cuts to what is
+                self._rejects.roll_back()
             raise
         self._rejects.committed()
-        duplicates = len(chunk.lines) - len(fresh) - len(refused)
-        consumed_bytes = chunk.next_offset - chunk.offset
-        return Drained(len(fresh), duplicates, len(refused), consumed_bytes, chunk.torn_bytes), after
+        drained = Drained(
+            inserted=len(fresh),
+            duplicates=len(chunk.lines) - len(fresh) - len(refused),
+            rejected=len(refused),
+            journal_bytes=chunk.next_offset - chunk.offset,
+            torn_bytes=chunk.torn_bytes,
+            path=segment.path,
+            inserted_at=[line.offset for line, _ in fresh],
+            rejected_at=[line.offset for line, _ in refused],
+            end_offset=chunk.next_offset,
+        )
+        return drained, after
 
-    def _fresh(self, rows: Sequence[tuple[Line, Row]], refused: list[Refused]) -> list[Row]:
+    def _fresh(self, rows: Sequence[tuple[Line, Row]], refused: list[Refused]) -> list[tuple[Line, Row]]:
         """Return the rows that neither the batch nor the store has yet, in order; refuse clashes of ids."""
         first: dict[tuple[int, bytes], tuple[Line, Row]] = {}
         again: list[tuple[Line, Row]] = []
@@ -119,7 +135,7 @@ class Ingest:
             if row.content_hash != hashes[row.identity]:
                 found = f"{row.line.record.producer_id!r} on another record"
                 refused.append((line, f"id: wanted one that is new, found {found}"))
-        return [row for _, row in first.values()]
+        return list(first.values())
 
     def _commit(self, segment: Segment, after: Position, rows: Sequence[Row], rejected: int) -> None:
         bodies = {row.body_digest: row.line.body for row in rows if row.body_digest and row.line.body is not None}

@@ -7,6 +7,9 @@
       lock             held by the one writer; names its process and command
       records.duckdb   rows
       journal/         default place of segments, and rejected.ndjson
+        inserted/      the segments of `insert_records`
+      snapshots/       the latest good copy of the rows, as Parquet
+      removals.ndjson  what was pruned since then
       blobs/           bodies: self-sufficient, rsync it and every body can be read back
       tmp/             what DuckDB spills while it sorts; emptied at every opening
 
@@ -46,9 +49,24 @@ class StoreLayout:
         return self.root / "records.duckdb"
 
     @property
+    def removals(self) -> Path:
+        """What was pruned since the latest snapshot."""
+        return self.root / "removals.ndjson"
+
+    @property
+    def snapshots(self) -> Path:
+        """The directory of snapshots."""
+        return self.root / "snapshots"
+
+    @property
     def journal(self) -> Path:
         """The default place of journal segments."""
         return self.root / "journal"
+
+    @property
+    def inserted(self) -> Path:
+        """The segments of `insert_records`; the store drains them by itself."""
+        return self.journal / "inserted"
 
     @property
     def rejected(self) -> Path:

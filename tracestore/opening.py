@@ -5,12 +5,15 @@ order of creation leaves a directory that the next opening finishes: lock, ``FOR
 """
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+from tracestore import durable
 from tracestore.errors import StoreBroken, StoreNotFound, StoreUnavailable
+from tracestore.journal import Segment
+from tracestore.journal.scan import scan
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text
 from tracestore.lock import StoreLock
 
@@ -33,9 +36,11 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
         lock = StoreLock(layout.lock, shared=read_only)
         try:
             if is_new:
-                _write_durably(layout.format, format_text())
+                durable.write_file(layout.format, format_text())
+                durable.sync_directory(layout.root.parent)
             if not read_only:
-                layout.journal.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+                for directory in (layout.journal, layout.inserted):
+                    directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
                 _clear_leftovers(layout)
         except BaseException:
             lock.release()
@@ -49,20 +54,27 @@ def needs_database(layout: StoreLayout, *, create: bool) -> bool:
         return False
     if not create:
         raise StoreBroken(
-            f"{layout.database}: wanted a database, found none; tracestore collect makes a new one"
-            " and reads the journal from its start"
+            f"{layout.database}: wanted a database, found none; run tracestore rebuild"
         )
     return True
 
 
-def set_rejected_aside(layout: StoreLayout) -> Path | None:
-    """Keep the rejected lines of a database that is gone: a new one starts a file of its own."""
-    if not layout.rejected.exists():
-        return None
-    aside = layout.rejected.with_name(f"rejected-before-{time.time_ns() // 1_000_000}.txt")
-    with _translated(layout.rejected):
-        layout.rejected.rename(aside)
-    return aside
+def holds_anything(layout: StoreLayout) -> bool:
+    """Tell whether a store without a database has anything but bodies to make it again from."""
+    if layout.rejected.exists() or (layout.snapshots.is_dir() and any(layout.snapshots.iterdir())):
+        return True
+    return any(scan(os.fspath(directory)) for directory in (layout.journal, layout.inserted))
+
+
+def lines_wait(layout: StoreLayout, positions: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether inserts wait in the journal that no position covers: their process crashed."""
+    read = {(row["device"], row["inode"]): int(row["offset"]) for row in positions}
+    for file in scan(os.fspath(layout.inserted)) or ():
+        offset = read.get(file.identity, 0)
+        if file.size_bytes > offset:
+            with closing(Segment.open(file.path)) as segment:
+                return bool(segment.read_chunk(offset, max_lines=1).lines)
+    return False
 
 
 def _check_may_create(layout: StoreLayout, may_create: bool) -> None:
@@ -83,23 +95,6 @@ def _clear_leftovers(layout: StoreLayout) -> None:
         raise StoreBroken(f"{layout.scratch}: wanted a directory of this store, found a link; remove it")
     for leftover in (*layout.scratch.glob("*"), *layout.root.glob(layout.database.name + ".new*")):
         leftover.unlink(missing_ok=True)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".new")
-    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-    try:
-        os.write(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    unfinished.replace(path)
-    for directory in (path.parent, path.parent.parent):
-        fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,12 @@ from uuid import UUID
 
 from blobs import BlobCorrupt, BlobNotFound, BlobStore, Digest, DigestInvalid
 from tracestore.bodies import blob_errors_translated
-from tracestore.errors import InputInvalid, RecordInvalid
+from tracestore.errors import InputInvalid, RecordInvalid, StoreLocked, StoreUnavailable
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PruneSummary, VerifyReport
-from tracestore.opening import lock_store, needs_database, set_rejected_aside
+from tracestore.opening import holds_anything, lines_wait, lock_store, needs_database
 from tracestore.record import (
     NS_PER_MS,
     LogRecord,
@@ -42,17 +41,8 @@ if TYPE_CHECKING:
     from tracestore.database import QueryResult
     from tracestore.database.reader import Reader
     from tracestore.ingest import Drained
-    from tracestore.write_side import WriteSide
-
-
-@dataclass(frozen=True, slots=True)
-class InsertSummary:
-    """What one insert did: rows that are new, records that were there, records that were refused."""
-
-    inserted: int
-    duplicates: int
-    rejected: int
-    """Lines that are no record, or whose own id stands on another one; kept verbatim in ``rejected.ndjson``."""
+    from tracestore.rebuild import Rebuilt
+    from tracestore.write_side import InsertSummary, WriteSide
 
 
 class TraceStore:
@@ -72,60 +62,66 @@ class TraceStore:
         *,
         create: bool = True,
         read_only: bool = False,
+        keep_journal: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
+        on_rebuild: Callable[[int], None] | None = None,
     ) -> None:
+        """Open a store; ``keep_journal`` keeps own segments that a snapshot covers.
+
+        A store without its database file is rebuilt; ``on_rebuild`` gets the number of records so far.
+        """
         self.path = Path(path)
         self.notices: list[str] = []
         """What opening had to mend, in a sentence each."""
-        with ExitStack() as stack:
-            layout, lock = lock_store(self.path, create=create, read_only=read_only)
-            stack.callback(lock.release)
-            with blob_errors_translated():
-                blobs = BlobStore(layout.blobs, create=create and not read_only)
-            stack.callback(blobs.close)
-            if needs_database(layout, create=create and not read_only):
-                self._make_database(layout, blobs)
-            self._open(layout, blobs, read_only, now_ns, stack)
+        self.rebuilt: Rebuilt | None = None
+        """What was made again, where the database was missing."""
+        self._now_ns = now_ns
+        self._keep_journal = keep_journal
+        self._on_rebuild = on_rebuild
+        layout = self._open_directory(create=create, read_only=read_only)
+        if read_only and lines_wait(layout, self._reader.positions()):
+            self.close()
+            self._catch_up()
+            self._open_directory(create=False, read_only=True)
 
     @classmethod
     def memory(cls, *, now_ns: Callable[[], int] = time.time_ns) -> "TraceStore":
         """Open a store that lives in this process; its journal is a temporary directory."""
         store = cls.__new__(cls)
-        store.notices = []
+        store.notices, store.rebuilt = [], None
+        store._now_ns, store._keep_journal = now_ns, False
         with ExitStack() as stack:
             store.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracestore-")))
             layout = StoreLayout(store.path)
-            layout.journal.mkdir()
-            store._open(layout, BlobStore.memory(), False, now_ns, stack, in_memory=True)
+            layout.inserted.mkdir(parents=True)
+            store._open(layout, BlobStore.memory(), False, stack, in_memory=True)
         return store
 
-    def insert_records(self, records: Iterable[Record | Mapping[str, Any]]) -> InsertSummary:
+    def insert_records(self, records: Iterable[Record | Mapping[str, Any]]) -> "InsertSummary":
         """Store records, durably on return; one that is there already is counted, not stored twice.
 
         Takes record objects, or dicts in the journal's JSON shape. All or none are accepted: an
         invalid one raises RecordInvalid and nothing is written. They go through the journal, as
-        everything does.
+        everything does: it returns when they are on disk there, and the next read makes them rows.
         """
         if isinstance(records, Mapping | LogRecord | SpanOpen | SpanClose):
             raise InputInvalid("records: wanted a list of records, found a single one; put it into a list")
         lines = [_line(index, record) for index, record in enumerate(records)]
         with self._inserting:
-            total = self._writing("insert_records").insert(lines)
-        return InsertSummary(total.inserted, total.duplicates, total.rejected)
+            return self._writing("insert_records").insert(lines, self._settle)
 
-    def insert_lines(self, lines: Iterable[bytes]) -> InsertSummary:
+    def insert_lines(self, lines: Iterable[bytes]) -> "InsertSummary":
         """Store journal lines as they are, durably on return; each without its newline.
 
         What a collector would do with them: a line that is no record is set aside, verbatim and
         with the reason, in ``rejected.ndjson``, and never stops the others.
         """
         with self._inserting:
-            total = self._writing("insert_lines").insert(list(lines))
-        return InsertSummary(total.inserted, total.duplicates, total.rejected)
+            return self._writing("insert_lines").insert(list(lines), self._settle)
 
     def drain(self, unread: Unread, commit: Callable[[Position], None]) -> "Iterator[Drained]":
         """Move a journal segment into the store, batch by batch; each is durable when yielded."""
-        batches = self._writing("drain").ingest.drain(unread, commit)
+        batches = self._writing("drain").drain(unread, commit)
         while True:
             with self._inserting:
                 drained = next(batches, None)
@@ -139,14 +135,14 @@ class TraceStore:
 
     def get_turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records with their bodies, by time; an unknown turn is an empty list."""
-        records = self._reader.turn(turn_id)
+        records = self.reader.turn(turn_id)
         for record in records:
             self.fetch_body(record)
         return records
 
     def get_record(self, record_id: str) -> StoredRecord | None:
         """Return one record with its body, or None."""
-        record = self._reader.record(_uuid(record_id))
+        record = self.reader.record(_uuid(record_id))
         if record is not None:
             self.fetch_body(record)
         return record
@@ -159,7 +155,7 @@ class TraceStore:
         """
         digest = _digest(record_id_or_digest)
         if digest is None:
-            named = self._reader.body_digest(_uuid(str(record_id_or_digest)))
+            named = self.reader.body_digest(_uuid(str(record_id_or_digest)))
             if named is None:
                 return None
             digest = Digest(named)
@@ -185,17 +181,19 @@ class TraceStore:
 
     def easy_view(self, turn_id: str) -> str:
         """Render a turn as text, one line per event; an unknown turn is the empty text."""
-        return render_easy_view(self._reader.turn(turn_id))
+        return render_easy_view(self.reader.turn(turn_id))
 
     @property
     def reader(self) -> "Reader":
         """Lists, spans and single records, without bodies."""
+        self._settle()
         return self._reader
 
     def sql(self, query: str) -> "QueryResult":
         """Run one reading statement over the views; the result is finished. QueryInvalid says what is wrong."""
         from tracestore.database.query import run_query
 
+        self._settle()
         return run_query(self._database, query)
 
     def schema(self) -> list[tuple[str, str, str]]:
@@ -222,7 +220,9 @@ class TraceStore:
         from tracestore.maintenance.prune import Pruner
 
         parts = self._writing("prune")
-        pruner = Pruner(self._database, self._blobs, parts.bodies_went)
+        with suppress(StoreUnavailable):  # a full disk: what was inserted is safe in the journal, space is wanted
+            self._settle()
+        pruner = Pruner(self._database, self._blobs, parts.bodies_went, parts.recovery)
         plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
         if dry_run:
             return plan.summary
@@ -232,6 +232,7 @@ class TraceStore:
         """Check rows, ledger and blobs against one another; with ``data`` also every byte."""
         from tracestore.maintenance.verify import verify_store
 
+        self._settle()
         return verify_store(self._database, self._blobs, data=data)
 
     def stats(self) -> dict[str, Any]:
@@ -240,7 +241,7 @@ class TraceStore:
             usage = self._blobs.usage()
         database = StoreLayout(self.path).database
         files = (database, database.with_name(database.name + ".wal"))
-        return self._reader.counts() | {
+        return self.reader.counts() | {
             "blob_bytes_on_disk": usage.allocated_bytes,
             "blob_files": usage.files,
             "database_bytes": sum(file.stat().st_size for file in files if file.exists()),
@@ -252,6 +253,17 @@ class TraceStore:
 
         self._writing("compact")
         return compact(self._database)
+
+    def snapshot(self) -> Path | None:
+        """Take a snapshot now; returns its directory, or None for a store in memory.
+
+        It is taken by itself once per 64 MiB of new journal, and once a day. Raises StoreUnavailable,
+        and then the earlier one stays.
+        """
+        with self._inserting:
+            recovery = self._writing("snapshot").recovery
+            self._settle()
+            return recovery.take().path if recovery else None
 
     def close(self) -> None:
         """Let the store go; may be called twice."""
@@ -268,21 +280,40 @@ class TraceStore:
     def __repr__(self) -> str:
         return f"TraceStore({str(self.path)!r})"
 
+    def _open_directory(self, *, create: bool, read_only: bool) -> StoreLayout:
+        with ExitStack() as stack:
+            layout, lock = lock_store(self.path, create=create, read_only=read_only)
+            stack.callback(lock.release)
+            with blob_errors_translated():
+                blobs = BlobStore(layout.blobs, create=create and not read_only)
+            stack.callback(blobs.close)
+            if needs_database(layout, create=create and not read_only):
+                self._make_database(layout, blobs)
+            self._open(layout, blobs, read_only, stack)
+        return layout
+
+    def _catch_up(self) -> None:
+        """Make rows of what a crash left in the journal, where this process may write."""
+        try:
+            with TraceStore(self.path, create=False, keep_journal=True, now_ns=self._now_ns) as store:
+                store._settle()
+        except (StoreLocked, StoreUnavailable) as error:
+            self.notices.append(f"the newest inserts are in the journal and not shown yet: {error}")
+
+    def _settle(self) -> None:
+        """Make rows of what was inserted, so that it is read."""
+        if self._write_side is not None and self._write_side.is_behind:
+            with self._inserting:
+                self._write_side.settle()
+
     def _open(
-        self,
-        layout: StoreLayout,
-        blobs: BlobStore,
-        read_only: bool,
-        now_ns: Callable[[], int],
-        stack: ExitStack,
-        in_memory: bool = False,
+        self, layout: StoreLayout, blobs: BlobStore, read_only: bool, stack: ExitStack, in_memory: bool = False
     ) -> None:
         """Open the parts; whatever was opened before one that fails is closed by the caller's stack."""
         from tracestore.database import Database
         from tracestore.database.reader import Reader
         from tracestore.write_side import WriteSide
 
-        self._now_ns = now_ns
         self._blobs = blobs
         self._inserting = threading.RLock()
         path = None if in_memory else layout.database
@@ -291,19 +322,25 @@ class TraceStore:
         self._reader = Reader(self._database)
         self._write_side: WriteSide | None = None
         if not read_only:
-            self._write_side = WriteSide(layout, self._database, blobs, self._reader, now_ns, stack)
+            self._write_side = WriteSide(
+                layout, self._database, blobs, self._reader, self._now_ns, stack, keep_journal=self._keep_journal
+            )
         self._closing = stack.pop_all()
 
     def _make_database(self, layout: StoreLayout, blobs: BlobStore) -> None:
         from tracestore.database import Database
+        from tracestore.rebuild import rebuild_database
 
-        Database.create(layout.database, layout.scratch)
-        if next(iter(blobs), None) is not None or layout.rejected.exists():
-            aside = set_rejected_aside(layout)
-            self.notices.append(
-                f"{layout.database} was missing: made a new one; journals are read from their start"
-                + (f", earlier rejected lines are in {aside}" if aside else "")
-            )
+        if not holds_anything(layout) and next(iter(blobs), None) is None:
+            Database.create(layout.database, layout.scratch)
+            return
+        self.rebuilt = made = rebuild_database(layout, blobs, self._now_ns, self._on_rebuild)
+        source = f"the snapshot {made.snapshot} and the journal" if made.snapshot else "the journal"
+        lost = f"; {made.lost_bodies:,} bodies are lost (tracestore repair --from a backup)" if made.lost_bodies else ""
+        aside = f"; earlier rejected lines are in {made.rejected_aside}" if made.rejected_aside else ""
+        self.notices.append(
+            f"{layout.database} was missing: rebuilt {made.records:,} records from {source}{lost}{aside}"
+        )
 
     def _writing(self, what: str) -> "WriteSide":
         if self._write_side is None:

@@ -1,18 +1,104 @@
-"""The parts of a store that only its writer has: ledger writer, rejected lines, own journal, drain."""
+"""The parts of a store that only its writer has: own journal, drain, ledger writer, recovery."""
 
-from collections.abc import Callable, Sequence
+import weakref
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 from blobs import BlobStore
 from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.ingest import Drained, Ingest
-from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentWriter
+from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentWriter, Unread
 from tracestore.layout import StoreLayout
+from tracestore.maintenance.recovery import Recovery
 from tracestore.record import NS_PER_MS
+
+DRAIN_BYTES = 4 * 2**20
+"""Inserted bytes that may wait in the journal: a drain of so many takes about 0.1 s."""
+DRAIN_LINES = 2_000
+
+
+class InsertSummary:
+    """What one insert did: rows that are new, records that were there, records that were refused.
+
+    The records are on disk, in the journal, when an insert returns. They become rows with the next
+    read, with the next few thousand records, or at close; asking for these counts is such a read.
+    """
+
+    __slots__ = ("__weakref__", "_counts", "_settle")
+
+    def __init__(
+        self, inserted: int = 0, duplicates: int = 0, rejected: int = 0, *, settle: Callable[[], None] | None = None
+    ) -> None:
+        self._counts = (inserted, duplicates, rejected)
+        self._settle = settle
+
+    @property
+    def inserted(self) -> int:
+        """Records that became rows."""
+        return self._settled()[0]
+
+    @property
+    def duplicates(self) -> int:
+        """Records that were there already."""
+        return self._settled()[1]
+
+    @property
+    def rejected(self) -> int:
+        """Lines that are no record, or whose own id stands on another one; kept verbatim in ``rejected.ndjson``."""
+        return self._settled()[2]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InsertSummary) and self._settled() == other._settled()
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        if self._settle is not None:
+            return "InsertSummary(durable, not yet counted)"
+        return "InsertSummary(inserted={}, duplicates={}, rejected={})".format(*self._counts)
+
+    def counted(self, inserted: int, duplicates: int, rejected: int) -> None:
+        """Take note of what became of every record of this insert."""
+        self._counts = (inserted, duplicates, rejected)
+        self._settle = None
+
+    def _settled(self) -> tuple[int, int, int]:
+        if self._settle is not None:
+            self._settle()
+        return self._counts
+
+
+@dataclass(slots=True)
+class _Insert:
+    """Lines of one insert that wait in the journal, and what became of those that no longer do."""
+
+    path: str
+    offset: int
+    end_offset: int
+    lines: int
+    summary: weakref.ref[InsertSummary]
+    inserted: int = 0
+    rejected: int = 0
+
+    def count(self, drained: Drained) -> bool:
+        """Take note of a batch, which may hold a part of this insert or several; True after the last."""
+        if drained.path != self.path or not drained.journal_bytes:
+            return False
+        self.inserted += self._within(drained.inserted_at)
+        self.rejected += self._within(drained.rejected_at)
+        if drained.end_offset < self.end_offset:
+            return False
+        if summary := self.summary():
+            summary.counted(self.inserted, self.lines - self.inserted - self.rejected, self.rejected)
+        return True
+
+    def _within(self, offsets: Sequence[int]) -> int:
+        return bisect_left(offsets, self.end_offset) - bisect_left(offsets, self.offset)
 
 
 class WriteSide:
@@ -26,66 +112,83 @@ class WriteSide:
         reader: Reader,
         now_ns: Callable[[], int],
         stack: ExitStack,
+        *,
+        keep_journal: bool = False,
     ) -> None:
         self.rows = Writer(database)
         rejects = stack.enter_context(
             RejectedLines.open(str(layout.rejected), reader.rejected_file_bytes(), reader.counts()["rejected"])
         )
         self.ingest = Ingest(self.rows, blobs, rejects, now_ns)
-        self._directory = layout.journal
-        self._journal = SegmentWriter(layout.journal, lambda: now_ns() // NS_PER_MS)
-        self._forget_removed(layout.journal)
-        self._segment_ids = count(max((row["segment_id"] for row in self.rows.positions()), default=0) + 1)
-        self._own = self.follow(str(layout.journal))
-        self._drained: dict[str, int] = {}
+        self.recovery: Recovery | None = None
+        if database.path is not None:
+            self.recovery = Recovery(layout, database, reader, self.rows, now_ns, keep_journal=keep_journal)
+        self._database = database
+        self._reader = reader
+        self._journal = SegmentWriter(layout.inserted, lambda: now_ns() // NS_PER_MS)
+        self._segment_ids = count(max((row["segment_id"] for row in reader.positions()), default=0) + 1)
+        self._own = self.follow(str(layout.inserted))
+        self._waiting: list[_Insert] = []
+        self._waiting_bytes = self._waiting_lines = 0
+        self._is_behind = True
         stack.callback(self._close)
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether inserts may wait in the journal: of this process, or of one that crashed."""
+        return self._is_behind
 
     def follow(self, journal: str) -> JournalFollower:
         """Follow a journal from where reading of it stands."""
-        positions = (Position(**row) for row in self.rows.positions())
+        positions = (Position(**row) for row in self._reader.positions())
         return JournalFollower(journal, positions, segment_ids=self._segment_ids)
 
-    def insert(self, lines: Sequence[bytes]) -> Drained:
-        """Append lines to this process's own segment, make them durable, and drain it."""
+    def insert(self, lines: Sequence[bytes], settle: Callable[[], None]) -> InsertSummary:
+        """Append lines to this process's own segment and make them durable; they become rows later."""
         if not lines:
-            return Drained()
+            return InsertSummary()
+        self._database.check_open()
         appended = self._journal.append(lines)
+        self._is_behind = True
         self._journal.sync()
-        self._drained.pop(appended.path, None)  # it counts as drained only when all of it is
-        total = Drained()
-        # A poll offers no more segments than it may hold open, so ours may come with a later one.
-        while appended.path not in self._drained and (offered := self._own.poll().unread):
-            for unread in offered:
-                batches = list(self.ingest.drain(unread, self._own.commit))
-                if unread.segment.path == appended.path:
-                    total = sum(batches, Drained())
-                    self._drained[appended.path] = unread.position.segment_id
-        self._drop_segments(keep=appended.path)
-        return total
+        summary = InsertSummary(settle=settle)
+        self._waiting.append(
+            _Insert(appended.path, appended.offset, appended.end_offset, len(lines), weakref.ref(summary))
+        )
+        self._waiting_bytes += appended.end_offset - appended.offset
+        self._waiting_lines += len(lines)
+        if self._waiting_bytes >= DRAIN_BYTES or self._waiting_lines >= DRAIN_LINES:
+            self.settle()
+        return summary
+
+    def settle(self) -> None:
+        """Drain what was inserted."""
+        while offered := self._own.poll().unread:
+            moved = [drained.journal_bytes for unread in offered for drained in self.drain(unread, self._own.commit)]
+            if not any(moved):
+                break  # what is left are torn lines of inserts that never returned
+        self._is_behind = False
+        self._waiting_bytes = self._waiting_lines = 0
+
+    def drain(self, unread: Unread, commit: Callable[[Position], None]) -> Iterator[Drained]:
+        """Move a segment into the store, batch by batch."""
+        for drained in self.ingest.drain(unread, commit):
+            if self.recovery:
+                self.recovery.note_drained(drained.journal_bytes)
+            self._waiting = [insert for insert in self._waiting if not insert.count(drained)]
+            yield drained
+            if self.recovery:
+                self.recovery.take_if_due()
 
     def bodies_went(self, kept_in_ledger: int) -> None:
         """Take note that bodies are removed: the drain looks at the disk, and at the ledger, again."""
         self.ingest.forget_confirmed()
         self.rows.note_gone(kept_in_ledger)
 
-    def _forget_removed(self, journal: Path) -> None:
-        """Forget own segments of earlier runs that are gone: they were drained before they were removed."""
-        places = {row["segment_id"]: Path(row["path"]) for row in self.rows.positions()}
-        gone = [key for key, path in places.items() if path.parent == journal and not path.exists()]
-        if len(gone) > 1:  # the newest stays, so one is no news
-            self.rows.forget_positions(gone)
-
-    def _drop_segments(self, keep: str | None) -> None:
-        """Remove own segments that were rotated away: they are drained, and nobody else appends to them."""
-        done = {path: segment_id for path, segment_id in self._drained.items() if path != keep}
-        if not done:
-            return
-        for path in done:
-            Path(path).unlink(missing_ok=True)
-            del self._drained[path]
-        self.rows.forget_positions(list(done.values()))
-
     def _close(self) -> None:
-        self._own.close()
-        self._journal.close()
-        self._drop_segments(keep=None)
+        try:
+            if self._waiting:
+                self.settle()
+        finally:
+            self._own.close()
+            self._journal.close()

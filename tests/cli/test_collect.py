@@ -244,7 +244,7 @@ def test_a_database_that_is_gone_is_made_anew_and_said(cli: Cli, tmp_path: Path,
 
     result = cli(*arguments)
 
-    assert "records.duckdb was missing: made a new one" in result.stderr
+    assert "records.duckdb was missing: rebuilt 0 records" in result.stderr
     assert "1 records in = 1 inserted" in result.stdout
 
 

@@ -1,5 +1,6 @@
 """Prune at the level of the store: what goes, what stays, what is counted."""
 
+import shutil
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -263,6 +264,7 @@ class TestRefusals:
     def test_a_deleted_database_does_not_take_the_blobs_with_it(self, full, open_store, tmp_path):
         full.close()
         (tmp_path / "store" / "records.duckdb").unlink()
+        shutil.rmtree(tmp_path / "store" / "journal")
         with open_store() as store:
             self.refused(store, "nothing is live and nothing was retired, yet 10 blobs are stored")
             assert store.prune(WEEK, force=True).bodies_deleted == 10

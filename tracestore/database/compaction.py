@@ -57,13 +57,13 @@ def compact(database: Database) -> int:
     path = database.path
     if path is None:
         return 0
-    before_bytes = path.stat().st_size
+    before_bytes = database.file_bytes
     fresh = path.with_name(path.name + ".new")
     discard(fresh)
     with database.exclusively():
         _copy(database, fresh)
         database.swap(fresh)
-    return before_bytes - path.stat().st_size
+    return before_bytes - database.file_bytes
 
 
 def _copy(database: Database, fresh: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 import duckdb
 
+from tracestore import durable
 from tracestore.database import schema
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
@@ -36,9 +37,14 @@ SWAP_WAIT_S = 5.0
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn DuckDB's exceptions into ours; ``what`` names the thing that was tried."""
+    """Turn DuckDB's exceptions and OSError into ours; ``what`` names the thing that was tried."""
     try:
         yield
+    except TraceStoreError:  # ours, though some are OSErrors too
+        raise
+    except OSError as error:
+        text = f"{what}: {error.strerror}; free space or mend the disk, then try again"
+        raise StoreUnavailable(error.errno, text, os.fspath(error.filename or "")) from error
     except duckdb.IOException as error:
         raise StoreUnavailable(f"{what}: {_first_line(error)}; free space or mend the disk, then try again") from error
     except duckdb.InterruptException as error:
@@ -60,6 +66,7 @@ class Database:
         self._swapping = False
         self._writing = threading.RLock()
         self._closed = False
+        self._doubtful = False
         with _opening(path):
             self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
             try:
@@ -88,7 +95,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give a cursor for one piece of reading; it is gone with the block."""
-        self._check_open()
+        self.check_open()
         with self._gate:
             self._gate.wait_for(lambda: not self._swapping)
             cursor = self._cursor()
@@ -103,17 +110,30 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Give the writer's cursor inside a transaction: committed at the end, rolled back on an error."""
-        self._check_open()
+        """Give the writer's cursor inside a transaction: committed at the end, rolled back on an error.
+
+        After a commit that failed nobody can tell whether it is on disk: nothing more is written until
+        the store is opened again, which reads what is.
+        """
+        self.check_open()
         with self._writing, translated("writing the database"):
+            if self._doubtful:
+                raise StoreUnavailable(f"{self.path}: an earlier commit failed; open the store again")
             self._writer.execute("BEGIN")
             try:
                 yield self._writer
-                self._writer.execute("COMMIT")
             except BaseException:
                 with suppress(duckdb.Error):  # the error that brought us here says more
                     self._writer.execute("ROLLBACK")
                 raise
+            self._doubtful = True
+            self._writer.execute("COMMIT")
+            self._doubtful = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Tell whether a commit failed, so that what it wrote may be on disk or not."""
+        return self._doubtful
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -121,9 +141,17 @@ class Database:
         with self._writing:
             yield
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the database file; 0 in memory."""
+        with translated("measuring the database"):
+            return 0 if self.path is None else self.path.stat().st_size
+
     def checkpoint(self) -> None:
         """Move everything from the write-ahead log into the file."""
         with self._writing, translated("checkpointing the database"):
+            if self._doubtful:
+                raise StoreUnavailable(f"{self.path}: an earlier commit failed; open the store again")
             self._writer.execute("CHECKPOINT store")
 
     def swap(self, fresh: Path) -> None:
@@ -154,7 +182,8 @@ class Database:
         with translated("closing the database"):
             self._root.close()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise InputInvalid when the store was closed."""
         if self._closed:
             raise InputInvalid("wanted an open store, found it closed; open it again")
 
@@ -199,29 +228,19 @@ class Database:
 
 
 def publish(unfinished: Path, path: Path) -> None:
-    """Make a finished file durable, then give it its name."""
+    """Make a finished database file durable, then give it its name."""
     try:
-        for target in (unfinished, unfinished.parent):
-            _sync(target)
         unfinished.chmod(FILE_MODE)
-        unfinished.replace(path)
-        _sync(path.parent)
+        durable.publish(unfinished, path)
     except OSError as error:
         raise StoreUnavailable(error.errno, f"cannot put the database in place: {error.strerror}", str(path)) from error
 
 
 def discard(unfinished: Path) -> None:
     """Remove what a crash left of a file that was being made, its write-ahead log too: DuckDB would replay it."""
-    for path in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with translated(f"clearing {unfinished}"):
+        for path in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -236,10 +255,14 @@ def _opening(path: Path | None) -> Iterator[None]:
         if "Could not set lock" in text or "Conflicting lock" in text:
             raise StoreLocked(f"{path}: another process has the database open: {text}") from error
         if "valid DuckDB" in text or "orrupt" in text:
-            raise StoreBroken(f"{path}: the database is damaged: {text}; restore it from a backup") from error
+            raise StoreBroken(f"{path}: the database is damaged: {text}; run tracestore rebuild") from error
         raise StoreUnavailable(f"{path}: cannot open the database: {text}") from error
+    except OSError as error:
+        raise StoreUnavailable(error.errno, f"cannot open the database: {error.strerror}", str(path)) from error
     except duckdb.Error as error:
-        raise StoreBroken(f"{path}: cannot open the database: {_first_line(error)}") from error
+        raise StoreBroken(
+            f"{path}: cannot open the database: {_first_line(error)}; run tracestore rebuild"
+        ) from error
 
 
 _Settings: TypeAlias = dict[str, str | bool | int | float | list[str]]

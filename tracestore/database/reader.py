@@ -12,7 +12,7 @@ from uuid import UUID
 from duckdb import DuckDBPyConnection
 
 from tracestore.database.connection import Database, translated
-from tracestore.database.rows import SELECT, column_text, stored_records
+from tracestore.database.rows import POSITION_COLUMNS, SELECT, column_text, stored_records
 from tracestore.record import NS_PER_MS, BodyState, StoredRecord, milliseconds_of_id
 
 Level = Literal["conversation", "turn"]
@@ -136,6 +136,19 @@ class Reader:
         """Return how much of the file of rejected lines is committed."""
         with translated("counting"), self._database.reading() as cursor:
             return int(_row(cursor, "SELECT file_bytes FROM raw.rejected")["file_bytes"])
+
+    def oldest_insert_ns(self) -> int | None:
+        """Return when the oldest record was stored; None without records."""
+        with translated("counting"), self._database.reading() as cursor:
+            oldest: int | None = _row(cursor, "SELECT epoch_ns(min(inserted_at)) AS ns FROM raw.records")["ns"]
+        return oldest
+
+    def positions(self) -> list[dict[str, Any]]:
+        """Return where reading of every journal segment stands."""
+        columns = ", ".join(f'"{name}"' for name in POSITION_COLUMNS)
+        with translated("reading journal positions"), self._database.reading() as cursor:
+            rows = cursor.execute(f"SELECT {columns} FROM raw.positions ORDER BY segment_id").fetchall()
+        return [dict(zip(POSITION_COLUMNS, row, strict=True)) for row in rows]
 
     def _time_of(self, turn_id: str) -> str:
         """Return the condition for the times of a turn, so that its wide rows are sought in few row groups."""

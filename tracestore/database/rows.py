@@ -45,6 +45,10 @@ _TYPES: dict[str, Any] = {
     "exact": _BINARY,
 }
 
+POSITION_COLUMNS = (
+    "segment_id", "path", "device", "inode", "offset", "head_bytes", "head_digest", "tail_bytes", "tail_digest",
+)  # fmt: skip
+
 INSERT = """
 INSERT INTO raw.records
 SELECT record_id::UUID, make_timestamp_ns(timestamp_ns), make_timestamp_ns($inserted_at_ns), seq, kind,

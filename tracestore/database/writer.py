@@ -16,7 +16,7 @@ import arro3.core as arrow
 from duckdb import DuckDBPyConnection
 
 from tracestore.database.connection import Database, translated
-from tracestore.database.rows import INSERT, Row, table_of
+from tracestore.database.rows import INSERT, POSITION_COLUMNS, Row, table_of
 
 RANGES_LIMIT = 16
 """Time ranges of one anti join: sixteen scans cost 3-8 ms, one scan of 5 million records 45 ms."""
@@ -29,10 +29,6 @@ takes DuckDB 4 ms to plan, 40 ms over six ranges, and a small batch in order mee
 
 _Stored: TypeAlias = tuple[int, UUID, int | None]
 """Timestamp in nanoseconds, record id, content hash."""
-
-_POSITION_COLUMNS = (
-    "segment_id", "path", "device", "inode", "offset", "head_bytes", "head_digest", "tail_bytes", "tail_digest",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +141,10 @@ class Writer:
                 )
         self.next_seq += len(batch.rows)
 
-    def positions(self) -> list[dict[str, Any]]:
-        """Return where reading of every journal segment stands."""
-        columns = ", ".join(f'"{name}"' for name in _POSITION_COLUMNS)
-        with translated("reading journal positions"), self._database.reading() as cursor:
-            rows = cursor.execute(f"SELECT {columns} FROM raw.positions ORDER BY segment_id").fetchall()
-        return [dict(zip(_POSITION_COLUMNS, row, strict=True)) for row in rows]
+    @property
+    def is_doubtful(self) -> bool:
+        """Tell whether a commit failed, so that nobody knows what of it is on disk."""
+        return self._database.is_doubtful
 
     def forget_positions(self, segment_ids: Sequence[int]) -> None:
         """Drop the positions of segments that are gone for good, but the newest: ids are never given twice."""
@@ -199,7 +193,7 @@ def _ledger_table(bodies: Sequence[Body]) -> arrow.Table:
 
 
 def _record_position(cursor: DuckDBPyConnection, position: Mapping[str, Any]) -> None:
-    values = [position[name] for name in _POSITION_COLUMNS]
+    values = [position[name] for name in POSITION_COLUMNS]
     cursor.execute("DELETE FROM raw.positions WHERE segment_id = ?", [position["segment_id"]])
     marks = ", ".join("?" for _ in values)
     cursor.execute(f"INSERT INTO raw.positions VALUES ({marks}, current_localtimestamp())", values)

@@ -30,7 +30,7 @@ Rotation. A file that is renamed, or unlinked, while it is followed is read to i
 open handle. Lines in a file that appears and disappears between two polls were never seen.
 
 Non-goals. This is not Kafka: no topics, no consumer groups, no replication, no index, no checksums
-per line, no deletion (a segment goes as a whole, and maintenance decides when).
+per line. A segment goes as a whole (`remove_segments`), once a snapshot covers it.
 """
 
 from tracestore.journal.chunk import CHUNK_BYTES, CHUNK_LINES, LINE_LIMIT_BYTES, Chunk, Line, OversizedLine
@@ -40,7 +40,7 @@ from tracestore.journal.position import Position
 from tracestore.journal.rejects import Rejected, RejectedLines, read_rejected
 from tracestore.journal.scan import REJECTED_NAME
 from tracestore.journal.segment import Segment, SegmentChanged
-from tracestore.journal.writer import SEGMENT_LIMIT_BYTES, Appended, SegmentWriter
+from tracestore.journal.writer import SEGMENT_LIMIT_BYTES, Appended, SegmentWriter, remove_segments
 
 __all__ = [
     "CHUNK_BYTES",
@@ -64,4 +64,5 @@ __all__ = [
     "SegmentWriter",
     "Unread",
     "read_rejected",
+    "remove_segments",
 ]

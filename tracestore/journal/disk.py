@@ -56,12 +56,46 @@ def open_for_reading(path: str) -> int:
 
 
 def create_exclusive(path: str) -> int | None:
-    """Create a file that only its owner may read, for appending; None when the name is taken."""
+    """Create a file that only its owner may read, for appending, and hold it; None when the name is taken.
+
+    It is held with a ``flock`` for as long as it is open: what is not held is finished.
+    """
     with translated("start a journal segment", path):
         try:
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # who removes finished segments looked at it between the two calls
+            os.close(fd)
+            return None
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+
+def remove_finished(path: str, size_bytes: int) -> bool:
+    """Unlink a file of exactly this size that no writer holds; True when it is gone, then or before.
+
+    Its name is not durably gone before `sync_directory`.
+    """
+    with translated("remove a journal segment", path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_size != size_bytes:
+                return False
+            os.unlink(path)
+            return True
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
 
 
 def open_for_appending(path: str) -> int:

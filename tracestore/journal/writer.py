@@ -2,7 +2,8 @@
 
 Every writer owns its segments: each is created exclusively, under a name made of the time, the
 process and a count, and readable by its owner only. So no two processes ever append to one file,
-and a rotation is simply the next segment.
+and a rotation is simply the next segment. A segment is held with a lock while it is appended to, so
+that `remove_segments` never takes one away from its writer.
 
 An append is one write of whole lines. A short write is completed; where it cannot be, the segment
 is cut back to where it was, so that half a line never meets the next one. `SegmentWriter.sync` is
@@ -13,7 +14,8 @@ acknowledged has to be appended again, into a new one.
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from tracestore.journal import disk
 from tracestore.journal.chunk import LINE_LIMIT_BYTES
 
 SEGMENT_LIMIT_BYTES = 64 * 1024 * 1024  # a snapshot is taken per so much journal; a segment goes as a whole
+_OWN_NAME = re.compile(r"\d+-\d+-\d+\.ndjson", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,25 @@ class SegmentWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def remove_segments(directory: str | Path, read: Mapping[str, int]) -> list[str]:
+    """Remove finished segments of `SegmentWriter`; ``read`` maps each path to the bytes read of it.
+
+    A file of another name, one that its writer still holds and one with bytes behind what was read
+    stay. Returns the paths that are gone, durably: a removed segment that a power cut brought back
+    would be read again, and what retention removed would rise with it.
+    """
+    gone = [
+        path
+        for path, size_bytes in read.items()
+        if os.path.dirname(path) == str(directory)
+        and _OWN_NAME.fullmatch(os.path.basename(path))
+        and disk.remove_finished(path, size_bytes)
+    ]
+    if gone:
+        disk.sync_directory(str(directory))
+    return gone
 
 
 def _joined(lines: Iterable[bytes]) -> bytes:

@@ -5,16 +5,17 @@ a crash, never a row that names a missing body:
 
     expire  1 delete turns past their age, whole, in one transaction
     evict   2 choose bodies over the byte cap, least recently used first; their rows stay
-    sweep   3 for each chunk of dead blobs, under the lock that every writer holds: look again who
+    secure  3 take a snapshot where one is due; 1 and 2 were noted before they happen, for a rebuild
+    sweep   4 for each chunk of dead blobs, under the lock that every writer holds: look again who
               is named, change the ledger, then unlink
-    return  4 compact the database file once enough of it is dead
+    return  5 compact the database file once enough of it is dead
 
 A policy deletes only where it was given: opening or reading a store never prunes.
 """
 
 import heapq
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count
 
@@ -22,7 +23,8 @@ from blobs import BlobStore, Digest, SweepPlan
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, compaction
 from tracestore.database.retention import Retention, Survivors
-from tracestore.errors import PruneRefused
+from tracestore.errors import PruneRefused, StoreUnavailable
+from tracestore.maintenance.recovery import Recovery
 from tracestore.maintenance.retention import BodyUse, RetentionPolicy, disk_bytes, plan_evictions
 from tracestore.maintenance.summary import PruneSummary
 from tracestore.record import NS_PER_MS
@@ -59,8 +61,15 @@ class PrunePlan:
 class Pruner:
     """Prunes one store; the caller is its only writer, readers and the collector's thread may run."""
 
-    def __init__(self, database: Database, blobs: BlobStore, bodies_went: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        bodies_went: Callable[[int], None],
+        recovery: Recovery | None = None,
+    ) -> None:
         """``bodies_went`` is told, under the lock, that bodies are about to go, and how many stay in the ledger."""
+        self._recovery = recovery
         self._database = database
         self._blobs = blobs
         self._retention = Retention(database)
@@ -94,9 +103,10 @@ class Pruner:
     def apply(self, plan: PrunePlan, *, force: bool = False, on_progress: Progress | None = None) -> PruneSummary:
         """Do what the plan says, as far as it still holds; returns what really happened."""
         self._check(plan, force)
-        file_bytes = self._file_bytes()  # a checkpoint lets the file grow, and shrinks it where its end is free
+        file_bytes = self._database.file_bytes  # a checkpoint lets the file grow, and shrinks it where its end is free
         cutoff_ns = plan.survivors.cutoff_ns
-        records = 0 if cutoff_ns is None or not plan.expired_records else self._retention.expire(cutoff_ns)
+        records = 0 if cutoff_ns is None or not plan.expired_records else self._expire(cutoff_ns)
+        self._secure(plan.evicted)
         evicted: set[bytes] = set()
 
         def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
@@ -121,7 +131,7 @@ class Pruner:
             policy = plan.policy
             self._retention.record_prune(policy.max_age_ms, policy.max_total_body_bytes, records, len(evicted))
         self._compact()
-        database_bytes = max(0, file_bytes - self._file_bytes())
+        database_bytes = max(0, file_bytes - self._database.file_bytes)
         return PruneSummary(
             records_deleted=records,
             bodies_deleted=swept.blobs_deleted,
@@ -130,6 +140,20 @@ class Pruner:
             files_deleted=swept.blobs_deleted + swept.leftovers_deleted,
             database_bytes_reclaimed=database_bytes,
         )
+
+    def _expire(self, cutoff_ns: int) -> int:
+        if self._recovery:
+            self._recovery.note_expiry(cutoff_ns)
+        return self._retention.expire(cutoff_ns)
+
+    def _secure(self, evicted: Collection[bytes]) -> None:
+        """Put a due snapshot between what expired and the sweep; note what is to be evicted."""
+        if self._recovery is None:
+            return
+        with suppress(StoreUnavailable):  # the earlier snapshot and its notes still stand; a full disk needs the sweep
+            self._recovery.take_if_due()
+        if evicted:
+            self._recovery.note_evictions(sorted(evicted))
 
     def _evictions(self, policy: RetentionPolicy, survivors: Survivors) -> Iterable[BodyUse]:
         if policy.max_total_body_bytes is None:
@@ -157,10 +181,6 @@ class Pruner:
         if plan.unnamed_bodies and nothing_named and not self._retention.has_expired_before():
             reasons.append(f"no record names any of {plan.sweep.total_count} stored bodies, and no prune removed one")
         return reasons
-
-    def _file_bytes(self) -> int:
-        path = self._database.path
-        return 0 if path is None else path.stat().st_size
 
     def _compact(self) -> None:
         """Give dead space of the database back once there is enough."""

@@ -1,0 +1,156 @@
+"""The rows as Parquet files, and back.
+
+Rows never change and are numbered as they come (``seq``), so a part holds the rows of one *slot*, a
+fixed range of numbers, and stays as it is until rows of it are deleted or added. Whether it still
+is what it was tells a checksum over the names of its rows, which one scan gives for all slots.
+
+The ledger is not written: which bodies there are, rows and blobs tell. Only what they cannot tell,
+that a body was evicted or lost, is in ``gone.parquet``.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import arro3.core as arrow
+from duckdb import DuckDBPyConnection
+
+from tracestore.database import schema
+from tracestore.database.connection import Database, quoted, translated
+
+SLOT_ROWS = 65_536
+"""Rows of one part: a snapshot rewrites at least the last one, so this bounds what each costs."""
+SMALL_TABLES = {
+    "gone": "SELECT * FROM raw.bodies WHERE state <> 'present' ORDER BY digest",
+    "positions": "SELECT * FROM raw.positions ORDER BY segment_id",
+    "rejected": "SELECT * FROM raw.rejected",
+    "prunes": "SELECT * FROM raw.prunes ORDER BY pruned_at",
+}
+"""What a snapshot holds besides rows; each is written whole."""
+_TARGETS = {"gone": "bodies", "positions": "positions", "rejected": "rejected", "prunes": "prunes"}
+_BLOBS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The rows with a number from ``number * SLOT_ROWS`` on, below the next slot's."""
+
+    number: int
+    rows: int
+    names: str
+    """Checksum over the ids of the rows: the same rows have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one Parquet file holds, as the database says: compared with what it gives back."""
+
+    rows: int
+    checksum: str
+
+
+class SnapshotReader:
+    """One consistent state of the database, to be written to files inside the store."""
+
+    def __init__(self, cursor: DuckDBPyConnection) -> None:
+        self._cursor = cursor
+
+    def slots(self) -> list[Slot]:
+        """Return the slots that hold rows, in order."""
+        rows = self._cursor.execute(
+            f"SELECT seq // {SLOT_ROWS} AS slot, count(*), bit_xor(hash(seq, record_id))"
+            " FROM raw.records GROUP BY slot ORDER BY slot"
+        ).fetchall()
+        return [Slot(int(slot), int(count), f"{names:016x}") for slot, count, names in rows]
+
+    def offsets(self) -> dict[int, int]:
+        """Return how far each journal segment is read."""
+        return dict(self._cursor.execute('SELECT segment_id, "offset" FROM raw.positions').fetchall())
+
+    def write_slot(self, number: int, path: Path) -> Written:
+        """Write the rows of a slot, in order."""
+        first = number * SLOT_ROWS
+        return self._write(
+            f"SELECT * FROM raw.records WHERE seq >= {first} AND seq < {first + SLOT_ROWS} ORDER BY seq", path
+        )
+
+    def write_table(self, name: str, path: Path) -> Written:
+        """Write one of the small tables."""
+        return self._write(SMALL_TABLES[name], path)
+
+    def read_back(self, path: Path) -> Written:
+        """Say what a file holds."""
+        return self._measure(f"SELECT * FROM read_parquet('{quoted(path)}')")
+
+    def _write(self, query: str, path: Path) -> Written:
+        self._cursor.execute(f"COPY ({query}) TO '{quoted(path)}' (FORMAT parquet, COMPRESSION zstd)")
+        return self._measure(query)
+
+    def _measure(self, query: str) -> Written:
+        columns = self._cursor.execute(f"DESCRIBE {query}").fetchall()
+        names = ", ".join(f'"{column[0]}"' for column in columns)
+        row = self._cursor.execute(f"SELECT count(*), sum(hash({names}))::VARCHAR FROM ({query})").fetchone()
+        assert row is not None
+        return Written(int(row[0]), row[1] or "0")
+
+
+@contextmanager
+def consistent(database: Database) -> Iterator[SnapshotReader]:
+    """Give one state of the database; writers wait, for a swap of the file would break the reading off."""
+    with database.exclusively(), translated("taking a snapshot"), database.reading() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            yield SnapshotReader(cursor)
+        finally:
+            cursor.execute("ROLLBACK")
+
+
+def load(database: Database, parts: Sequence[Path], tables: dict[str, Path]) -> int:
+    """Fill an empty database from a snapshot's files; returns the number of rows."""
+    with database.writing() as cursor:
+        for part in parts:
+            cursor.execute(f"INSERT INTO raw.records BY NAME SELECT * FROM read_parquet('{quoted(part)}')")
+        cursor.execute("DELETE FROM raw.rejected")
+        for name, path in tables.items():
+            cursor.execute(f"INSERT INTO raw.{_TARGETS[name]} BY NAME SELECT * FROM read_parquet('{quoted(path)}')")
+        row = cursor.execute("SELECT count(*) FROM raw.records").fetchone()
+    return int(row[0]) if row else 0
+
+
+def derive_ledger(database: Database, blobs: Iterator[tuple[bytes, int]], otherwise: str) -> None:
+    """Fill the ledger from the rows and the blobs (digest, stored bytes) that are there.
+
+    A named body without a blob keeps its row of the snapshot, else it is ``otherwise``: evicted or lost.
+    """
+    with database.writing() as cursor:
+        cursor.execute("CREATE TEMP TABLE there (digest BLOB, stored_bytes BIGINT)")
+        while chunk := list(islice(blobs, _BLOBS_AT_ONCE)):
+            cursor.register("chunk", _blob_table(chunk))
+            cursor.execute("INSERT INTO there SELECT digest, stored_bytes FROM chunk")
+            cursor.unregister("chunk")
+        cursor.execute("DELETE FROM raw.bodies WHERE digest IN (SELECT digest FROM there)")
+        cursor.execute(
+            "INSERT INTO raw.bodies"
+            " SELECT r.body_digest, max(r.body_size_bytes), coalesce(any_value(t.stored_bytes), 0),"
+            f" CASE WHEN any_value(t.stored_bytes) IS NULL THEN '{otherwise}' ELSE 'present' END"
+            " FROM raw.records r LEFT JOIN there t ON t.digest = r.body_digest"
+            " WHERE r.body_digest IS NOT NULL AND r.body_digest NOT IN (SELECT digest FROM raw.bodies)"
+            " GROUP BY r.body_digest"
+        )
+        cursor.execute("DROP TABLE there")
+
+
+def schema_version() -> int:
+    """Return the version of the schema that this release writes."""
+    return schema.MIGRATIONS[-1].version
+
+
+def _blob_table(blobs: Sequence[tuple[bytes, int]]) -> arrow.Table:
+    return arrow.Table.from_pydict(
+        {
+            "digest": arrow.Array([digest for digest, _ in blobs], type=arrow.DataType.binary()),
+            "stored_bytes": arrow.Array([stored for _, stored in blobs], type=arrow.DataType.int64()),
+        }
+    )

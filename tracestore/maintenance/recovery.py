@@ -1,0 +1,103 @@
+"""Keeps what a rebuild needs: the latest snapshot, the removals since it, and the segments behind it.
+
+A snapshot is due once per ``SNAPSHOT_BYTES`` of new journal, and once a day while there is any. Own
+segments of the journal go as soon as a snapshot covers them, unless they are to be kept.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+from tracestore.database import Database
+from tracestore.database.reader import Reader
+from tracestore.database.writer import Writer
+from tracestore.journal import Position, remove_segments
+from tracestore.journal.scan import scan
+from tracestore.layout import StoreLayout
+from tracestore.maintenance import snapshot
+from tracestore.maintenance.removals import Removal, forget_removals, note_removal
+from tracestore.maintenance.snapshot import Snapshot
+
+SNAPSHOT_BYTES = 64 * 1024 * 1024
+"""As much new journal as one segment of ours holds."""
+SNAPSHOT_EVERY_NS = 24 * 3600 * 10**9
+
+
+class Recovery:
+    """The recoverable side of one store; its writer's thread."""
+
+    def __init__(
+        self,
+        layout: StoreLayout,
+        database: Database,
+        reader: Reader,
+        rows: Writer,
+        now_ns: Callable[[], int],
+        *,
+        keep_journal: bool,
+    ) -> None:
+        self._layout = layout
+        self._database = database
+        self._reader = reader
+        self._rows = rows
+        self._now_ns = now_ns
+        self._keep_journal = keep_journal
+        self._latest = snapshot.latest(layout.snapshots)
+        self._since_ns = self._latest.taken_at_ns if self._latest else reader.oldest_insert_ns() or now_ns()
+        self._new_bytes = sum(position.offset - self._covered(position) for position in self._positions())
+
+    def note_drained(self, journal_bytes: int) -> None:
+        """Take note that so much more of the journal became rows."""
+        self._new_bytes += journal_bytes
+
+    def note_expiry(self, cutoff_ns: int) -> None:
+        """Note, durably, that rows older than the cutoff are about to go."""
+        self._note(cutoff_ns, ())
+
+    def note_evictions(self, digests: Sequence[bytes]) -> None:
+        """Note, durably, that bodies are about to be evicted."""
+        self._note(None, digests)
+
+    def take_if_due(self) -> Snapshot | None:
+        """Take a snapshot when there is enough new journal, or some and a day has passed."""
+        return self.take() if self._is_due() else None
+
+    def take(self) -> Snapshot:
+        """Take a snapshot now, and let go what it makes needless; StoreUnavailable leaves the earlier one."""
+        self._latest = snapshot.take(self._database, self._layout.snapshots, self._now_ns())
+        forget_removals(self._layout.removals)
+        self._new_bytes, self._since_ns = 0, self._latest.taken_at_ns
+        if not self._keep_journal:
+            self._drop_segments(self._latest)
+        return self._latest
+
+    def _is_due(self) -> bool:
+        if self._new_bytes >= SNAPSHOT_BYTES:
+            return True
+        if self._new_bytes <= 0:
+            return False
+        return abs(self._now_ns() - self._since_ns) >= SNAPSHOT_EVERY_NS
+
+    def _note(self, cutoff_ns: int | None, evicted: Sequence[bytes]) -> None:
+        changed = [position for position in self._positions() if position.offset != self._covered(position)]
+        since = self._latest.path.name if self._latest else ""
+        note_removal(self._layout.removals, Removal(since, cutoff_ns, evicted, changed))
+
+    def _positions(self) -> list[Position]:
+        return [Position(**row) for row in self._reader.positions()]
+
+    def _covered(self, position: Position) -> int:
+        return self._latest.offsets.get(position.segment_id, 0) if self._latest else 0
+
+    def _drop_segments(self, taken: Snapshot) -> None:
+        """Remove own segments that were read to their end when the snapshot was taken."""
+        by_inode = {(position.device, position.inode): position for position in self._positions()}
+        for directory in (self._layout.journal, self._layout.inserted):
+            read = {
+                file.path: position
+                for file in scan(os.fspath(directory)) or ()
+                if (position := by_inode.get(file.identity))
+                and position.offset == file.size_bytes == taken.offsets.get(position.segment_id)
+            }
+            gone = remove_segments(directory, {path: position.offset for path, position in read.items()})
+            if gone:
+                self._rows.forget_positions([read[path].segment_id for path in gone])

@@ -1,0 +1,194 @@
+"""Rebuild: the database made again from what is durable without it.
+
+    1 load the newest whole snapshot, if there is one
+    2 derive the ledger from its rows and from the blobs that are there
+    3 replay the journal: own segments, and other journals that still lie where they were read
+    4 on the way repeat what was pruned since the snapshot, each removal at the place in the journal
+      where it happened: what expired or was evicted does not rise again, what came later stays
+    5 give the finished file its name
+
+A crash leaves the store as it was: without a database, to be rebuilt by the next opening. Nothing is
+swept here; what no row names leaves with the next prune.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from blobs import BlobStore
+from tracestore.bodies import blob_errors_translated
+from tracestore.database import Database
+from tracestore.database.connection import discard, publish
+from tracestore.database.reader import Reader
+from tracestore.database.retention import Retention
+from tracestore.database.snapshot import derive_ledger, load
+from tracestore.database.writer import Writer
+from tracestore.errors import StoreUnavailable
+from tracestore.ingest import Ingest
+from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentChanged, Unread
+from tracestore.layout import StoreLayout
+from tracestore.maintenance import snapshot
+from tracestore.maintenance.removals import read_removals
+
+MAX_OPEN = 512
+"""Segments looked at together; each has to be open."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild found and made."""
+
+    snapshot: str | None
+    """Name of the snapshot it began with."""
+    snapshot_records: int
+    replayed_records: int
+    removals: int
+    """Prunes since the snapshot that were repeated."""
+    records: int
+    lost_bodies: int
+    """Bodies that a record names and that are nowhere; `tracestore repair --from` may find them."""
+    rejected_aside: str | None
+    """Where the earlier file of rejected lines was copied to."""
+
+
+def rebuild_database(
+    layout: StoreLayout, blobs: BlobStore, now_ns: Callable[[], int], on_progress: Progress | None = None
+) -> Rebuilt:
+    """Make the database of a store that has none; the caller holds the store's lock.
+
+    ``on_progress`` gets the number of records so far.
+    """
+    unfinished = layout.database.with_name(layout.database.name + ".new")
+    aside = _copy_rejected(layout)
+    discard(unfinished)
+    found = snapshot.newest(layout.snapshots)
+    with closing(Database(unfinished, scratch=layout.scratch)) as database:
+        loaded = load(database, found.parts, found.tables) if found else 0
+        with blob_errors_translated():
+            derive_ledger(database, ((blob.digest, blob.stored_bytes) for blob in blobs.list()), "lost")
+        with ExitStack() as stack:
+            replay = _Replay(layout, database, blobs, now_ns, on_progress, stack)
+            removals = [r for r in read_removals(layout.removals) if found is None or r.since == found.path.name]
+            for removal in removals:
+                replay.run(removal.positions)
+                replay.remove(removal.expired_before_ns, removal.evicted)
+            replay.run(None)
+        counts = Reader(database).counts()
+        database.checkpoint()
+    publish(unfinished, layout.database)
+    return Rebuilt(
+        snapshot=found.path.name if found else None,
+        snapshot_records=loaded,
+        replayed_records=replay.inserted,
+        removals=len(removals),
+        records=counts["records"],
+        lost_bodies=counts["lost_bodies"],
+        rejected_aside=aside,
+    )
+
+
+def set_database_aside(layout: StoreLayout) -> list[Path]:
+    """Rename a damaged database, with its write-ahead log; returns the new paths. Nothing is deleted."""
+    stamp = time.time_ns() // 1_000_000
+    moved = []
+    try:
+        for suffix in (".wal", ""):  # the log first: beside a new database it would be replayed
+            path = layout.database.with_name(layout.database.name + suffix)
+            if path.exists():
+                moved.append(path.rename(path.with_name(f"{layout.database.name}.damaged-{stamp}{suffix}")))
+    except OSError as error:
+        text = f"cannot set the database aside: {error.strerror}"
+        raise StoreUnavailable(error.errno, text, str(layout.database)) from error
+    return moved
+
+
+class _Replay:
+    """The journal read again, from where the snapshot stands."""
+
+    def __init__(
+        self,
+        layout: StoreLayout,
+        database: Database,
+        blobs: BlobStore,
+        now_ns: Callable[[], int],
+        on_progress: Progress | None,
+        stack: ExitStack,
+    ) -> None:
+        reader, self._rows = Reader(database), Writer(database)
+        counts = reader.counts()
+        rejects = stack.enter_context(
+            RejectedLines.open(str(layout.rejected), reader.rejected_file_bytes(), counts["rejected"])
+        )
+        self._written_ns = 0
+        self._now_ns = now_ns
+        self._ingest = Ingest(self._rows, blobs, rejects, lambda: self._written_ns)
+        self._retention = Retention(database)
+        self._on_progress = on_progress
+        self._loaded = counts["records"]
+        self.inserted = 0
+        positions = [Position(**row) for row in reader.positions()]
+        ids = count(max((position.segment_id for position in positions), default=0) + 1)
+        self._followers = [
+            JournalFollower(journal, positions, segment_ids=ids, max_open=MAX_OPEN)
+            for journal in _journals(layout, positions)
+        ]
+        for follower in self._followers:
+            stack.callback(follower.close)
+
+    def run(self, until: Sequence[Position] | None) -> None:
+        """Replay up to some positions, or everything."""
+        for follower in self._followers:
+            while sum(self._read(follower, unread, until) for unread in follower.poll().unread):
+                pass
+
+    def remove(self, cutoff_ns: int | None, evicted: Sequence[bytes]) -> None:
+        """Repeat a removal."""
+        if cutoff_ns is not None:
+            self._retention.expire(cutoff_ns)
+        if evicted:
+            self._retention.mark_evicted(evicted)
+            self._rows.note_gone(len(evicted))
+
+    def _read(self, follower: JournalFollower, unread: Unread, until: Sequence[Position] | None) -> bool:
+        """Drain a segment as far as it is asked for; True when that brought something."""
+        end = None if until is None else max((p.offset for p in until if unread.segment.holds(p)), default=0)
+        # Age counts from when a record was stored: at the latest when its segment was last written to.
+        self._written_ns = min(self._now_ns(), unread.segment.stat().st_mtime_ns)
+        moved = 0
+        try:
+            for drained in self._ingest.drain(unread, follower.commit, end):
+                moved += drained.journal_bytes
+                self.inserted += drained.inserted
+                if self._on_progress is not None:
+                    self._on_progress(self._loaded + self.inserted)
+        except SegmentChanged:  # a producer rewrites it; the collector will see what it is
+            return False
+        return moved > 0
+
+
+def _journals(layout: StoreLayout, positions: Sequence[Position]) -> list[str]:
+    """Return the store's own journal, and the files of others that are still there."""
+    own = [os.fspath(layout.journal), os.fspath(layout.inserted)]
+    others = sorted({p.path for p in positions if os.path.dirname(p.path) not in own and os.path.isfile(p.path)})
+    return own + others
+
+
+def _copy_rejected(layout: StoreLayout) -> str | None:
+    """Keep the rejected lines as they are now: those whose journal is gone are not rejected again."""
+    if not layout.rejected.exists() or not layout.rejected.stat().st_size:
+        return None
+    aside = layout.rejected.with_name(f"rejected-before-{time.time_ns() // 1_000_000}.txt")
+    try:
+        shutil.copy2(layout.rejected, aside)
+    except OSError as error:
+        text = f"cannot copy the rejected lines: {error.strerror}"
+        raise StoreUnavailable(error.errno, text, str(layout.rejected)) from error
+    return str(aside)
+
