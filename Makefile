@@ -1,15 +1,19 @@
 # Two commands: `make demo` and `make test`. Both set up what they need in .venv.
+# `make soak` is the long form of tests/faults: hours, and as root, to mount the disks whose power it cuts.
 
 PYTHON ?= python3
 DUCKDB_OLDEST = duckdb==1.5.5
 
-.PHONY: demo test test-oldest lint clean
+.PHONY: demo test test-oldest soak lint clean
 
 demo: .venv/.ready
 	.venv/bin/tracestore demo
 
 test: lint test-oldest
 	TRACESTORE_OTHER_PYTHON=.venv-oldest/bin/python .venv/bin/python -m pytest
+
+soak: .venv/.ready-test
+	.venv/bin/python -m tests.faults
 
 lint: .venv/.ready-test
 	.venv/bin/ruff check .
@@ -28,7 +32,7 @@ test-oldest: .venv-oldest/.ready
 	touch $@
 
 .venv/.ready-test: .venv/bin/python pyproject.toml
-	.ci/system-packages rsync
+	.ci/system-packages rsync strace xfsprogs fuse3
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	touch $@ .venv/.ready
 

@@ -65,11 +65,11 @@ def orders() -> Iterator[Order]:
                     yield Order("writer", step, when, sent, policy)
 
 
-def run(count: int | None = None, seed: int = 0, without: str | None = None) -> Report:
-    """Play all orders, or so many of them drawn by the seed; with a safety step taken away until one fails."""
+def run(count: int = 0, seed: int = 0, without: str | None = None) -> Report:
+    """Play all orders (0), or so many drawn by the seed; with a safety step taken away until one fails."""
     report = Report(CAMPAIGN, seed)
     chosen = list(orders())
-    if count is not None and count < len(chosen):
+    if 0 < count < len(chosen):
         chosen = random.Random(seed).sample(chosen, count)
     root = Path(tempfile.mkdtemp(prefix="tracestore-orders-"))
     try:

@@ -122,7 +122,8 @@ def tries(count: int, seed: int, hits: dict[str, int]) -> Iterator[Try]:
 
 
 def _places(hits: dict[str, int]) -> list[tuple[str, steps.When, int]]:
-    return [(step, when, n) for step, times in hits.items() for n in range(1, times + 1) for when in ("before", "after")]
+    whens: tuple[steps.When, ...] = ("before", "after")
+    return [(step, when, nth + 1) for step, times in hits.items() for nth in range(times) for when in whens]
 
 
 def live(place: Place, seed: int, start: int, threads: bool = False) -> int:

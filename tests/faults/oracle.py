@@ -25,7 +25,7 @@ from blake3 import blake3
 
 from tests.faults import workload
 from tests.faults.acks import Event
-from tracestore import RetentionPolicy, StoreBroken, TraceStore
+from tracestore import RetentionPolicy, StoreBroken, TraceStore, TraceStoreError
 from tracestore.collector import Collector
 from tracestore.journal import read_rejected
 
@@ -52,13 +52,13 @@ def check(
     """Return every violation in a sentence; empty when all promises are kept. ``notes`` gets "rebuilt"."""
     promised = Promised(seed, acks)
     try:
-        return _examine(store_path, journal_path, promised)
+        return _listed(_examine(store_path, journal_path, promised))
     except StoreBroken as broken:
         if not rebuilt_allowed:
             return [f"the store does not open: {broken}"]
         if notes is not None:
             notes.append("rebuilt")
-        return _rebuild(store_path, broken) or _examine(store_path, journal_path, promised, rebuilt=True)
+        return _rebuild(store_path, broken) or _listed(_examine(store_path, journal_path, promised, rebuilt=True))
 
 
 @dataclass
@@ -122,22 +122,33 @@ def _old(numbers: Iterable[int]) -> set[int]:
     return {number for number in numbers if workload.is_old(number)}
 
 
-def _examine(store_path: str, journal_path: str, promised: Promised, *, rebuilt: bool = False) -> list[str]:
+def _listed(violations: Iterator[str]) -> list[str]:
+    """Return all violations; an error of the store after the first one is one more."""
+    found: list[str] = []
+    try:
+        for violation in violations:
+            found.append(violation)
+    except TraceStoreError as error:
+        if not found and isinstance(error, StoreBroken):
+            raise
+        found.append(f"{type(error).__name__}: {error}")
+    return found
+
+
+def _examine(store_path: str, journal_path: str, promised: Promised, *, rebuilt: bool = False) -> Iterator[str]:
     ticks = workload.clock(1_000_000)
     with TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
         if rebuilt:  # a journal that others own is no part of a rebuild; retention comes round again with the collector
             _collect(store, journal_path)
             store.prune(RetentionPolicy(max_age=workload.MAX_AGE)) if promised.gone else None
-        found = [
-            *_rows_against_promises(store, promised),
-            *_damage(store, "at first", harmless_too=False),
-        ]
+        yield from _rows_against_promises(store, promised)
+        yield from _damage(store, "at first", harmless_too=False)
         _collect(store, journal_path)
-        found += _lines_against_journal(store, store_path, journal_path, promised)
-        found += _takes_one_more(store)
+        yield from _lines_against_journal(store, store_path, journal_path, promised)
+        yield from _takes_one_more(store)
         for _ in range(2):
             store.prune(KEEP_ALL)
-        return found + list(_damage(store, "after two prunes", harmless_too=True))
+        yield from _damage(store, "after two prunes", harmless_too=True)
 
 
 def _rebuild(store_path: str, broken: StoreBroken) -> list[str]:
@@ -252,13 +263,17 @@ def _records(store: TraceStore, *, with_bodies: bool = True) -> Iterator[dict[st
         digest = row["body_digest"]
         if digest is not None and with_bodies:
             if digest not in bodies:
-                bodies[digest] = _bytes(store.get_body(digest))
+                bodies[digest] = _body(store, digest, states)
             row |= {"body": bodies[digest], "body_state": states.get(digest)}
         yield row
 
 
-def _bytes(body: bytes | str | None) -> bytes | None:
-    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+def _body(store: TraceStore, digest: str, states: dict[str, str]) -> bytes | None:
+    try:
+        return store.get_body(digest)
+    except StoreBroken:  # damaged is its state, whatever the ledger says
+        states[digest] = "damaged"
+        return None
 
 
 def _json(text: str | None) -> Any:

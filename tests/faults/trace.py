@@ -36,7 +36,9 @@ _LINE = re.compile(r"^(\d+) +(.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+)(?:<(.*)>)?", re.DOTALL)
 _PATH = re.compile(r'(?:\d+|AT_FDCWD)<([^>]*)>|"((?:[^"\\]|\\.)*)"')
 _UNFINISHED = " <unfinished ...>"
-_WRITES = {"write", "writev", "pwrite64", "pwritev", "ftruncate", "truncate", "fallocate", "copy_file_range", "sendfile"}
+_WRITES = {
+    "write", "writev", "pwrite64", "pwritev", "ftruncate", "truncate", "fallocate", "copy_file_range", "sendfile",
+}  # fmt: skip
 
 DATABASE, LOG = "store/records.duckdb", "store/records.duckdb.wal"
 OBJECTS, JOURNAL, SNAPSHOTS, PRODUCER = "store/blobs/objects", "store/journal", "store/snapshots", "app.ndjson"
@@ -72,7 +74,7 @@ def run(root: Path, seed: int, without: str | None = None) -> list[str]:
 
 def can_trace() -> bool:
     """Tell whether strace is here and may trace."""
-    return shutil.which("strace") is not None and subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"]).returncode == 0
+    return bool(shutil.which("strace")) and not subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"]).returncode
 
 
 def calls(log: str, root: str) -> Iterator[Call]:
@@ -207,7 +209,8 @@ def _moved(path: str, before: str, after: str) -> str:
 
 def _plain(text: str) -> str:
     """Name a place instead of one of its files, so that each breach is told once."""
-    return re.sub(r"[0-9a-f]{16,}", "*", re.sub(r"objects/[0-9a-f]{2}", "objects/*", re.sub(r"\d{4,}[-\d]*", "N", text)))
+    text = re.sub(r"[0-9a-f]{16,}|(?<=objects/)[0-9a-f]{2}", "*", text)
+    return re.sub(r"\d[\dTZ-]{3,}", "N", text)
 
 
 def live(root: str, seed: int) -> None:

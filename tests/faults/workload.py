@@ -147,7 +147,7 @@ class _Life:
             self.collect(store, 3)
         self.insert(store, rng.choice([1, 3]))
         store.stats()  # what was inserted becomes rows no later than somebody reads
-        self.insert(store, 16)
+        self.insert(store, 24)
         self.collect(store, 9, torn=rng.random() < 0.5)
         self.prune(store, RetentionPolicy(max_age=MAX_AGE))
         self.insert(store, rng.choice([2, 9]))
