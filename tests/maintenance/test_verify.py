@@ -6,7 +6,8 @@ import os
 import pytest
 
 from blobs import Digest
-from tracestore import RetentionPolicy
+from tracestore import InputInvalid, RetentionPolicy
+from tracestore.maintenance.verify import subset_of, verify_store
 
 
 @pytest.fixture
@@ -77,8 +78,8 @@ def test_a_cut_blob_is_found_by_its_size(full, blob, size_bytes):
     path = blob("another body")
     os.truncate(path, size_bytes)
     path.chmod(0o400)
-    assert ("size", ANOTHER) in found(full)
-    assert ("corrupt", ANOTHER) in found(full, data=True)
+    assert found(full) == [("size" if size_bytes == 25 else "corrupt", ANOTHER)], "one finding for one damage"
+    assert found(full, data=True) == [("corrupt", ANOTHER)]
 
 
 def test_zeros_in_the_place_of_a_blob_are_found(full, blob):
@@ -99,7 +100,7 @@ def test_an_orphan_is_found_and_harmless(full):
 
 def test_a_body_that_the_ledger_does_not_know_is_found(full):
     change(full, "DELETE FROM raw.bodies WHERE digest = ?", bytes(Digest.of(b"another body")))
-    assert ("unlisted", ANOTHER) in found(full)
+    assert found(full, data=True) == [("unlisted", ANOTHER)], "no prune may remove it, so it is no orphan"
     assert not full.verify().is_clean
 
 
@@ -154,3 +155,82 @@ def test_a_damaged_body_is_replaced_when_it_is_sent_again(open_store, make, tmp_
 def test_an_evicted_body_is_no_damage(full):
     full.prune(RetentionPolicy(max_total_body_bytes=0))
     assert found(full, data=True) == []
+
+
+def test_a_blob_in_another_directory_is_one_finding_that_says_where_it_is(full, blob):
+    path = blob("another body")
+    path.chmod(0o400)
+    elsewhere = path.parent.with_name("00" if path.parent.name != "00" else "01")
+    elsewhere.mkdir()
+    path.rename(elsewhere / path.name)
+    (damage,) = full.verify(data=True).findings
+    assert (damage.kind, damage.subject) == ("misplaced", ANOTHER)
+    assert damage.path == f"objects/{elsewhere.name}/{path.name}"
+    assert damage.path in damage.detail
+
+
+def test_a_copy_elsewhere_does_not_hide_that_the_blob_has_another_size(full, blob):
+    path = blob("another body")
+    path.chmod(0o400)
+    change(full, "UPDATE raw.bodies SET stored_bytes = 5 WHERE digest = ?", bytes(Digest.of(b"another body")))
+    (path.parent / "copy").write_bytes(path.read_bytes())
+    path.parent.with_name("zz").mkdir()
+    assert sorted(kind for kind, _ in found(full, data=True)) == ["size", "stranger", "stranger"]
+
+
+def test_two_blobs_in_each_others_place_are_two_findings(full, blob):
+    one, two = blob("another body"), blob("a body of some length " * 20)
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    one.chmod(0o400), two.chmod(0o400)
+    assert sorted(kind for kind, _ in found(full, data=True)) == ["corrupt", "corrupt"]
+
+
+def test_a_damaged_orphan_is_one_finding(full, tmp_path):
+    (digest,) = full._blobs.put_many([b"orphan"])
+    (path,) = (tmp_path / "store" / "blobs" / "objects").rglob(f"{digest}.gz")
+    path.chmod(0o600)
+    os.truncate(path, 3)
+    path.chmod(0o400)
+    assert found(full) == [("corrupt", str(digest))]
+
+
+def test_a_lost_body_is_counted_and_is_told_when_it_is_back(full, blob):
+    digest = bytes(Digest.of(b"another body"))
+    change(full, "UPDATE raw.bodies SET state = 'lost' WHERE digest = ?", digest)
+    blob("another body").chmod(0o400)
+    report = full.verify(data=True)
+    assert [(finding.kind, finding.harmless) for finding in report.findings] == [("returned", True)]
+    blob("another body").unlink()
+    report = full.verify(data=True)
+    assert (report.findings, report.lost, report.is_clean) == ((), 1, True)
+
+
+def test_every_part_of_a_store_is_read_once(full, blob):
+    for body in ("another body", "a body of some length " * 20):
+        path = blob(body)
+        stored = bytearray(path.read_bytes())
+        stored[-10] ^= 1
+        path.write_bytes(stored)
+        path.chmod(0o400)
+    reports = [verify_store(full._database, full._blobs, data=False, subset=f"{n}/5") for n in range(1, 6)]
+    assert sum(len(report.findings) for report in reports) == 2
+    assert {(report.subset, report.with_data, report.blobs) for report in reports} == {
+        (f"{n}/5", True, 2) for n in range(1, 6)
+    }
+
+
+def test_a_sample_is_named_so_that_it_can_be_read_again(full):
+    report = verify_store(full._database, full._blobs, data=False, subset="12.5%", seed=0xABC)
+    assert report.subset == "12.5%@0000000000000abc"
+    subset, name = subset_of(report.subset, seed=7)
+    assert name == report.subset
+    assert subset == subset_of("12.5%", seed=0xABC)[0]
+    assert subset.width == 2**61
+
+
+@pytest.mark.parametrize("text", ["", "5", "0/3", "4/3", "1/0", "0%", "101%", "-1%", "5%@", "5%@xyz", "1/2/3", "n/m"])
+def test_a_subset_that_is_none_is_refused(text):
+    with pytest.raises(InputInvalid, match="subset: "):
+        subset_of(text, seed=0)

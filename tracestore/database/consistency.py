@@ -1,16 +1,22 @@
-"""Questions of verify: do rows and ledger agree?"""
+"""Questions of verify and repair: do rows and ledger agree?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import arro3.core as arrow
+
 from tracestore.database.connection import Database, translated
+from tracestore.database.writer import Body
 
 
-def totals(database: Database) -> tuple[int, int]:
-    """Return how many records and how many ledger rows there are."""
-    sql = "SELECT (SELECT count(*) FROM raw.records), (SELECT count(*) FROM raw.bodies)"
-    records, bodies = next(_stream(database, sql))
-    return int(records), int(bodies)
+def totals(database: Database) -> tuple[int, int, int]:
+    """Return how many records, how many ledger rows and how many lost bodies there are."""
+    sql = (
+        "SELECT (SELECT count(*) FROM raw.records), (SELECT count(*) FROM raw.bodies),"
+        " (SELECT count(DISTINCT digest) FROM raw.bodies WHERE state = 'lost')"
+    )
+    records, bodies, lost = next(_stream(database, sql))
+    return int(records), int(bodies), int(lost)
 
 
 def unlisted_digests(database: Database) -> Iterator[bytes]:
@@ -30,22 +36,52 @@ def repeated_digests(database: Database) -> Iterator[tuple[bytes, int]]:
 def size_conflicts(database: Database) -> Iterator[tuple[bytes, int, int]]:
     """Yield digests of which a record and the ledger give different sizes, and both sizes."""
     sql = (
-        "SELECT DISTINCT digest, r.body_size_bytes, b.size_bytes FROM raw.records r"
+        "SELECT digest, min(r.body_size_bytes), any_value(b.size_bytes) FROM raw.records r"
         " JOIN raw.bodies b ON r.body_digest = b.digest WHERE r.body_size_bytes IS DISTINCT FROM b.size_bytes"
+        " GROUP BY digest"
     )
     return _stream(database, sql)
 
 
-def present_bodies(database: Database) -> Iterator[tuple[bytes, int]]:
-    """Yield digest and stored bytes of every body that should be there, in ascending order."""
+def ledger(database: Database) -> Iterator[tuple[bytes, int, str]]:
+    """Yield digest, stored bytes and state of every body, in ascending order.
+
+    Of several rows of one body one that says ``present`` counts.
+    """
     sql = (
-        "SELECT digest, any_value(stored_bytes) FROM raw.bodies WHERE state = 'present' GROUP BY digest ORDER BY digest"
+        "SELECT digest, arg_max(stored_bytes, state = 'present'), arg_max(state, state = 'present') FROM raw.bodies"
+        " GROUP BY digest ORDER BY digest"
     )
     return _stream(database, sql)
 
 
-def _stream(database: Database, sql: str) -> Iterator[Any]:
+def ledger_rows(database: Database, digests: Sequence[bytes]) -> Iterator[Body]:
+    """Yield every ledger row of these bodies."""
+    sql = "SELECT digest, size_bytes, stored_bytes, state FROM raw.bodies SEMI JOIN wanted USING (digest) ORDER BY ALL"
+    return (Body(*row) for row in _stream(database, sql, digests))
+
+
+def named_sizes(database: Database, digests: Sequence[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield those of these digests that records name, and the least and the greatest size that they give."""
+    return _stream(
+        database,
+        "SELECT body_digest, min(coalesce(body_size_bytes, 0)), max(coalesce(body_size_bytes, 0)) FROM raw.records"
+        " SEMI JOIN wanted ON body_digest = digest GROUP BY body_digest",
+        digests,
+    )
+
+
+def lost_digests(database: Database) -> Iterator[bytes]:
+    """Yield the bodies that the ledger has as lost and not as anything else."""
+    sql = "SELECT digest FROM raw.bodies GROUP BY digest HAVING bool_and(state = 'lost') ORDER BY digest"
+    return (digest for (digest,) in _stream(database, sql))
+
+
+def _stream(database: Database, sql: str, wanted: Sequence[bytes] | None = None) -> Iterator[Any]:
     with translated("checking rows and ledger"), database.reading() as cursor:
+        if wanted is not None:
+            digests = arrow.Array(list(wanted), type=arrow.DataType.binary())
+            cursor.register("wanted", arrow.Table.from_pydict({"digest": digests}))
         cursor.execute(sql)
         while rows := cursor.fetchmany(10_000):
             yield from rows

@@ -27,8 +27,9 @@ class Damage:
     kind: ``missing`` (a row names a body whose blob is not there), ``corrupt`` ``flipped``
     ``misplaced`` ``stranger`` ``symlink`` ``unreadable`` (see `blobs.verify`), ``size`` (the blob
     or the row disagrees with the ledger), ``unlisted`` (a row names a body the ledger does not
-    know), ``twice`` (the ledger has two rows of one body), and, doing no harm, ``orphan`` (a blob
-    without a ledger row), ``leftover``, ``writable``.
+    know), ``twice`` (the ledger has two rows of one body), ``snapshot`` (a file of the newest
+    snapshot is not what it was), and, doing no harm, ``orphan`` (a blob without a ledger row),
+    ``returned`` (the ledger has a body as lost, and a blob is there), ``leftover``, ``mode``.
     """
 
     kind: str
@@ -36,6 +37,8 @@ class Damage:
     """The digest, or the path where there is none."""
     detail: str
     harmless: bool = False
+    path: str | None = None
+    """The file, relative to the directory of bodies, where it is a file that was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,50 @@ class VerifyReport:
 
     records: int
     bodies: int
+    """Ledger rows, those of bodies that are gone included."""
     blobs: int
     with_data: bool
     findings: tuple[Damage, ...]
+    subset: str | None = None
+    """The part of the bodies that was read, as `--subset` takes it; None is all of them."""
+    lost: int = 0
+    """Bodies known to be lost for good; they are no findings any more."""
 
     @property
     def is_clean(self) -> bool:
         """Tell whether nothing is damaged; harmless leftovers do not count."""
         return all(finding.harmless for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """One thing that repair did, or would do.
+
+    action: ``set aside`` (a file went to quarantine), ``put back`` (a body was found and is in its seat
+    again), ``correct`` (the ledger, or a row's size, says now what is), ``mark lost`` (the body cannot
+    be had; its row stays), ``protect`` (the file is its owner's alone again), ``renew`` (a snapshot).
+    """
+
+    action: str
+    subject: str
+    """The digest, or the path where there is none."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """What repair did, or would do, and what is not as it should be after it."""
+
+    applied: bool
+    mends: tuple[Mend, ...]
+    remaining: tuple[Damage, ...] = ()
+    """What could not be mended."""
+    lost: int = 0
+    """Bodies that cannot be had, those that were lost before included."""
+    log: str | None = None
+    """The file that tells how to undo it, where anything was done."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing is damaged any more and nothing is lost for good."""
+        return not self.remaining and not self.lost

@@ -2,60 +2,139 @@
 
     1 rows and ledger   every digest a row names has one ledger row, and of the same size
     2 ledger and blobs  every present body has a blob of the size the ledger knows
-    3 blobs             names, sizes, and with ``data`` every blob decompressed and hashed
+    3 blobs             names, sizes, and with ``data`` blobs decompressed and hashed, all or a subset
 
-It changes nothing. What it reads twice before it accuses is said in `blobs.verify`. A blob without
-a ledger row is an orphan: garbage of a crash, which the next prune removes.
+It changes nothing. What it reads twice before it accuses is said in `blobs.verify`. One damage is
+one finding: what is wrong with a file explains what the ledger misses. A blob without a ledger row
+is an orphan: garbage of a crash, which the next prune removes.
 """
 
-from collections.abc import Iterator
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from itertools import count
 
-from blobs import BlobStore
+from blobs import BlobStore, Digest, Finding, Subset
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, consistency
+from tracestore.errors import InputInvalid
 from tracestore.maintenance.summary import Damage, VerifyReport
 
+Progress = Callable[[int, int], None]
+"""Takes blobs looked at and blobs there are."""
 
-def verify_store(database: Database, blobs: BlobStore, *, data: bool) -> VerifyReport:
-    """Look at everything and return every finding."""
+_PART = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%(?:@([0-9a-f]{16}))?", re.ASCII)
+
+_IN_SEAT = frozenset({"corrupt", "unreadable"})
+_ELSEWHERE = frozenset({"misplaced", "stranger", "symlink"})
+"""What a file is that was found damaged where its body belongs, and one that is no blob where it is."""
+
+
+def verify_store(
+    database: Database,
+    blobs: BlobStore,
+    *,
+    data: bool,
+    subset: str | None = None,
+    seed: int | None = None,
+    on_progress: Progress | None = None,
+) -> VerifyReport:
+    """Look at everything and return every finding; read bodies with ``data``, or those of a subset.
+
+    ``subset`` is ``n/m``, the n-th of m parts that together are everything, or a percentage, a sample
+    that begins where the seed (64 bits, drawn anew) says; the report names it as ``5%@<seed in hex>``,
+    which reads the same sample again.
+    """
+    seed = secrets.randbits(64) if seed is None else seed
+    part, name = (None, None) if subset is None else subset_of(subset, seed)
     with blob_errors_translated():
-        findings = (
-            *_rows_against_ledger(database),
-            *_ledger_against_blobs(database, blobs),
-            *(Damage(f.kind, str(f.digest or f.path), f.detail, f.harmless) for f in blobs.verify(data)),
-        )
-        blob_count = sum(1 for _ in blobs.list())
-    records, bodies = consistency.totals(database)
-    return VerifyReport(records, bodies, blob_count, data, findings)
+        listed = count()
+        ledger = [*_rows_against_ledger(database), *_ledger_against_blobs(database, blobs, listed)]
+        blob_count = next(listed)
+        tell = None if on_progress is None else (lambda done: on_progress(done, blob_count))
+        files = list(blobs.verify(data or part is not None, part, tell))
+    findings = (*_unexplained(ledger, files), *map(_damage, files))
+    records, bodies, lost = consistency.totals(database)
+    return VerifyReport(records, bodies, blob_count, data or part is not None, findings, name, lost)
+
+
+def subset_of(text: str, seed: int) -> tuple[Subset, str]:
+    """Read ``n/m``, ``5%`` or ``5%@<16 hex>``; return the subset and the name that gives it again."""
+    try:
+        if match := _PART.fullmatch(text):
+            return Subset.part(int(match[1]), int(match[2])), text
+        if match := _SHARE.fullmatch(text):
+            first = seed if match[2] is None else int(match[2], 16)
+            return Subset.share(float(Fraction(match[1]) / 100), first), f"{match[1]}%@{first:016x}"
+    except ValueError as error:
+        raise InputInvalid(f"subset: {error}") from error
+    raise InputInvalid(f"subset: wanted a part such as 2/7 or a share such as 5%, found {text!r:.40}")
+
+
+def _damage(found: Finding) -> Damage:
+    is_elsewhere = found.digest is not None and found.kind in _ELSEWHERE
+    detail = f"{found.path}: {found.detail}" if is_elsewhere else found.detail
+    return Damage(found.kind, str(found.digest or found.path), detail, found.harmless, found.path)
+
+
+def _unexplained(ledger: Iterable[Damage], files: Iterable[Finding]) -> Iterator[Damage]:
+    """Drop what a damaged file explains, and the orphan that is a body without its ledger row."""
+    files, ledger = list(files), list(ledger)
+    damaged = {str(found.digest) for found in files if found.kind in _IN_SEAT}
+    elsewhere = {str(found.digest) for found in files if found.kind in _ELSEWHERE}
+    unlisted = {finding.subject for finding in ledger if finding.kind == "unlisted"}
+    explaining = {"missing": elsewhere, "size": damaged, "returned": damaged, "orphan": damaged | unlisted}
+    return (finding for finding in ledger if finding.subject not in explaining.get(finding.kind, ()))
 
 
 def _rows_against_ledger(database: Database) -> Iterator[Damage]:
     for digest in consistency.unlisted_digests(database):
         yield Damage("unlisted", digest.hex(), "a record names it, the ledger does not know it")
-    for digest, count in consistency.repeated_digests(database):
-        yield Damage("twice", digest.hex(), f"wanted one ledger row, found {count}")
+    for digest, rows in consistency.repeated_digests(database):
+        yield Damage("twice", digest.hex(), f"wanted one ledger row, found {rows}")
     for digest, recorded_bytes, size_bytes in consistency.size_conflicts(database):
         yield Damage("size", digest.hex(), f"a record says {recorded_bytes} bytes, the ledger {size_bytes}")
 
 
-def _ledger_against_blobs(database: Database, blobs: BlobStore) -> Iterator[Damage]:
-    """Merge two ascending streams, so that neither has to be in memory."""
+def _ledger_against_blobs(database: Database, blobs: BlobStore, listed: Iterator[int]) -> Iterator[Damage]:
+    """Merge two ascending streams, so that neither has to be in memory; count the blobs."""
     stored = iter(blobs.list())
     blob = next(stored, None)
-    for digest, stored_bytes in consistency.present_bodies(database):
+    for digest, stored_bytes, state in consistency.ledger(database):
         while blob is not None and blob.digest < digest:
+            next(listed)
             yield _orphan(blob.digest)
             blob = next(stored, None)
-        if blob is None or blob.digest != digest:
-            yield Damage("missing", digest.hex(), f"wanted a blob of {stored_bytes} bytes, found none")
-            continue
-        if blob.stored_bytes != stored_bytes:
-            found = f"the ledger says {stored_bytes} stored bytes, found {blob.stored_bytes}"
-            yield Damage("size", digest.hex(), found)
-        blob = next(stored, None)
+        found = None
+        if blob is not None and blob.digest == digest:
+            next(listed)
+            found, blob = blob, next(stored, None)
+        elif state == "present":
+            found = blobs.stat(Digest(digest))  # it may have been published after its part was listed
+        finding = _compare(digest, stored_bytes, state, None if found is None else found.stored_bytes)
+        if finding is not None:
+            yield finding
     while blob is not None:
+        next(listed)
         yield _orphan(blob.digest)
         blob = next(stored, None)
+
+
+def _compare(digest: bytes, stored_bytes: int, state: str, found_bytes: int | None) -> Damage | None:
+    """Hold one ledger row against the size of its blob, None where there is none."""
+    if state != "present":
+        if found_bytes is None:
+            return None
+        if state == "evicted":
+            return _orphan(digest)
+        return Damage("returned", digest.hex(), "lost, yet a blob is there; repair takes it back", harmless=True)
+    if found_bytes is None:
+        return Damage("missing", digest.hex(), f"wanted a blob of {stored_bytes} bytes, found none")
+    if found_bytes != stored_bytes:
+        return Damage("size", digest.hex(), f"the ledger says {stored_bytes} stored bytes, found {found_bytes}")
+    return None
 
 
 def _orphan(digest: bytes) -> Damage:

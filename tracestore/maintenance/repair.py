@@ -1,0 +1,284 @@
+"""Repair: mend what verify finds, and never make it worse.
+
+    look      1 verify, every body read
+    search    2 bodies that are needed: in damaged files and quarantine, in a donor, in journals;
+                each is staged, durable and invisible, as soon as its digest proves it
+    mend      3 set damaged files and strangers aside, each into quarantine/
+              4 publish what was found
+              5 let the ledger say what is: sizes, one row each, ``lost`` where nothing was found
+
+Nothing is deleted, no row goes. Every action is in the undo log before it is done. Without ``apply``
+it is all worked out and nothing is touched. A file that holds its body still (only stored bits
+changed), or that the disk refuses to read, stays where it is until a replacement is in hand. Cut
+short at any point, the next repair goes on from there; the second of two does nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from blobs import BlobError, BlobStore, Digest, Staged, codec
+from blobs.layout import QUARANTINE
+from tracestore.bodies import blob_errors_translated
+from tracestore.database import Database, consistency
+from tracestore.database.mending import put_ledger_rows
+from tracestore.database.writer import Body
+from tracestore.errors import StoreBroken
+from tracestore.layout import StoreLayout
+from tracestore.maintenance import sources
+from tracestore.maintenance.summary import Damage, Mend, RepairReport
+from tracestore.maintenance.undo import UndoLog
+from tracestore.maintenance.verify import Progress, verify_store
+
+STAGED_BYTES = 16 * 2**20
+"""Bodies in memory at once while they are staged."""
+
+_AT_ONCE = frozenset({"corrupt", "misplaced", "stranger", "symlink"})
+_ONCE_REPLACED = frozenset({"flipped", "unreadable"})
+_OF_A_BODY = _AT_ONCE | _ONCE_REPLACED | {"missing", "size", "unlisted", "twice", "returned"}
+
+
+def repair_store(
+    layout: StoreLayout,
+    database: Database,
+    blobs: BlobStore,
+    *,
+    apply: bool,
+    now_ns: int,
+    donor: Path | None = None,
+    journals: Sequence[Path] = (),
+    bodies_went: Callable[[int], None] | None = None,
+    on_progress: Progress | None = None,
+) -> RepairReport:
+    """Mend a store that nobody else writes; without ``apply`` say what would be done.
+
+    ``bodies_went`` is told, under the lock, how many bodies will be gone from where a writer saw them.
+    """
+    found = verify_store(database, blobs, data=True, on_progress=on_progress).findings
+    with blobs.lock, blob_errors_translated():
+        repair = _Repair(database, blobs, found)
+        if not apply:
+            repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=False)
+            repair.plan()
+            return repair.report(None, [one for one in found if one.kind not in _OF_A_BODY], applied=False)
+        with UndoLog(layout.root, now_ns) as log:
+            repair.make_room(log)
+            repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=True)
+            repair.mend(log, bodies_went)
+    left = verify_store(database, blobs, data=False).findings if repair.mends else found
+    return repair.report(log.path, left, applied=True)
+
+
+@dataclass(slots=True)
+class _Body:
+    """A body that a finding names, and what rows and ledger say of it."""
+
+    digest: Digest
+    rows: list[Body] = field(default_factory=list)
+    named_sizes: tuple[int, int] | None = None
+    size_bytes: int | None = None
+    """Of the body itself; None while nobody has it."""
+    stored_bytes: int = 0
+    origin: str | None = None
+    """Where it was found, when it had to be looked for."""
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether a record or the ledger speaks of it; else it is nobody's and prune takes it."""
+        return bool(self.rows) or self.named_sizes is not None
+
+    @property
+    def is_evicted(self) -> bool:
+        """Tell whether retention took it, so that nobody looks for it."""
+        states = {row.state for row in self.rows}
+        return "evicted" in states and "present" not in states
+
+    @property
+    def row(self) -> Body:
+        """What the ledger should say."""
+        if self.size_bytes is not None:
+            return Body(self.digest, self.size_bytes, self.stored_bytes, "present")
+        known = self.rows[0] if self.rows else Body(self.digest, 0, 0)
+        size_bytes = known.size_bytes if self.named_sizes is None else self.named_sizes[1]
+        return Body(self.digest, size_bytes, known.stored_bytes, "evicted" if self.is_evicted else "lost")
+
+    @property
+    def is_right(self) -> bool:
+        """Tell whether rows and ledger say it already."""
+        row = self.row
+        return self.rows == [row] and self.named_sizes in (None, (row.size_bytes, row.size_bytes))
+
+
+class _Repair:
+    """One repair of one store, under its lock."""
+
+    def __init__(self, database: Database, blobs: BlobStore, found: Sequence[Damage]) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._found = found
+        self._staged: list[Staged] = []
+        self._places: dict[str, str] = {}
+        self.mends: list[Mend] = []
+        self._odd = [one.path for one in found if one.kind in _AT_ONCE and one.path is not None]
+        self._careful = {
+            Digest.parse(one.subject): one.path for one in found if one.kind in _ONCE_REPLACED and one.path is not None
+        }
+        self._bodies = self._bodies_in_question()
+        self.wanted = {d for d, body in self._bodies.items() if body.size_bytes is None and not body.is_evicted}
+        self.wanted |= self._bodies.keys() & self._careful.keys()
+
+    @property
+    def suspects(self) -> list[str]:
+        """Paths of files found damaged, wherever they are now: one may hold a body that another lacks."""
+        return [self._places.get(path, path) for path in (*self._odd, *self._careful.values())]
+
+    def make_room(self, log: UndoLog) -> None:
+        """Set aside what stands in the root, where `stage` or a directory of blobs has to be."""
+        if QUARANTINE in self._odd:
+            wanted = f"wanted a directory at {QUARANTINE}, found something else"
+            raise StoreBroken(f"{self._blobs!r}: {wanted}; move it away by hand, then repair")
+        self._set_aside(log, [path for path in self._odd if "/" not in path])
+
+    def search(self, found: Iterable[sources.Found], *, stage: bool) -> None:
+        """Take what the sources give; stage it, or only take note of it."""
+        batch: dict[Digest, bytes] = {}
+        batch_bytes = 0
+        try:
+            for digest, content, origin in found:
+                if digest not in self.wanted:
+                    continue
+                self.wanted.discard(digest)
+                body = self._bodies[digest]
+                body.size_bytes, body.origin = len(content), origin
+                if not stage:
+                    body.stored_bytes = len(codec.encode(content))
+                    continue
+                batch[digest] = content
+                batch_bytes += len(content)
+                if batch_bytes >= STAGED_BYTES:
+                    self._stage(batch)
+                    batch, batch_bytes = {}, 0
+            self._stage(batch)
+        except BaseException:
+            for staged in self._staged:
+                self._blobs.discard(staged)
+            raise
+
+    def mend(self, log: UndoLog, bodies_went: Callable[[int], None] | None) -> None:
+        """Do steps 3 to 5."""
+        changed = self._changed()
+        if bodies_went is not None:
+            bodies_went(sum(body.row.state == "lost" for body in changed))
+        self._set_aside(log, [path for path in self._to_set_aside() if path not in self._places])
+        log.write(*(_put_entry(body) for body in self._put()))
+        for staged in self._staged:
+            self._blobs.publish(staged)
+        for one in self._to_protect():
+            log.write({"action": "protect", "path": one.path, "was": one.detail})
+            self._blobs.protect(Digest.parse(one.subject))
+        log.write(*(_ledger_entry(body) for body in changed))
+        put_ledger_rows(self._database, [body.row for body in changed])
+        self._note()
+
+    def plan(self) -> None:
+        """Take note of what `make_room` and `mend` would do."""
+        aside = self._to_set_aside()
+        first = [path for path in aside if "/" not in path]
+        self.mends += [Mend("set aside", path, "to quarantine/") for path in dict.fromkeys((*first, *aside))]
+        self._note()
+
+    def report(self, log: str | None, left: Sequence[Damage], *, applied: bool) -> RepairReport:
+        """Say what was done, or would be, and what is not as it should be after it."""
+        stuck = {str(digest) for digest in self._stuck}
+        remaining = [one for one in left if not one.harmless and one.subject not in stuck]
+        remaining += [one for one in self._found if one.kind in _ONCE_REPLACED and one.subject in stuck]
+        lost = sum(body.row.state == "lost" for body in self._bodies.values() if body.digest not in self._stuck)
+        return RepairReport(applied=applied, mends=tuple(self.mends), remaining=tuple(remaining), lost=lost, log=log)
+
+    @property
+    def _stuck(self) -> set[Digest]:
+        """What the disk refuses to read, or reads only today, and nobody else has: it is left as it is."""
+        return self.wanted & self._careful.keys()
+
+    def _bodies_in_question(self) -> dict[Digest, _Body]:
+        """Gather every body that a finding names or that was lost before, with what is said of it."""
+        digests = {Digest.parse(one.subject) for one in self._found if one.kind in _OF_A_BODY and _is_digest(one)}
+        digests.update(map(Digest, consistency.lost_digests(self._database)))
+        asked = sorted(digests)
+        rows: dict[bytes, list[Body]] = defaultdict(list)
+        for row in consistency.ledger_rows(self._database, asked):
+            rows[row.digest].append(row)
+        named = {digest: (least, most) for digest, least, most in consistency.named_sizes(self._database, asked)}
+        bodies = [_Body(digest, rows[digest], named.get(digest)) for digest in asked]
+        for body in bodies:
+            if not body.is_evicted:
+                self._read(body)
+        return {body.digest: body for body in bodies if body.is_known}
+
+    def _read(self, body: _Body) -> None:
+        """Take the size of a body that is in its seat and whole."""
+        with suppress(BlobError):  # then it is looked for
+            body.size_bytes = len(self._blobs.get(body.digest))
+            found = self._blobs.stat(body.digest)
+            body.stored_bytes = found.stored_bytes if found is not None else 0
+
+    def _stage(self, batch: dict[Digest, bytes]) -> None:
+        if batch:
+            staged = self._blobs.stage(batch)
+            self._staged.append(staged)
+            for digest, stored_bytes in staged.stored_bytes.items():
+                self._bodies[digest].stored_bytes = stored_bytes
+
+    def _to_set_aside(self) -> list[str]:
+        """Return what is wrong where it is, and what has a replacement now."""
+        replaced = [path for digest, path in self._careful.items() if digest not in self.wanted]
+        return list(dict.fromkeys((*self._odd, *replaced)))
+
+    def _to_protect(self) -> list[Damage]:
+        aside = set(self._to_set_aside())
+        return [one for one in self._found if one.kind == "mode" and one.path not in aside]
+
+    def _put(self) -> list[_Body]:
+        return [body for body in self._bodies.values() if body.origin is not None]
+
+    def _changed(self) -> list[_Body]:
+        """Return the bodies of which rows and ledger do not say what is."""
+        return [body for digest, body in self._bodies.items() if digest not in self._stuck and not body.is_right]
+
+    def _set_aside(self, log: UndoLog, paths: Iterable[str]) -> None:
+        """Move files into quarantine, each noted first."""
+        for path in paths:
+            name = self._blobs.name_aside(path)
+            log.write({"action": "set aside", "path": path, "to": f"{QUARANTINE}/{name}"})
+            with suppress(FileNotFoundError):  # gone since it was looked at
+                self._places[path] = self._blobs.set_aside(path, name)
+                self.mends.append(Mend("set aside", path, f"to {self._places[path]}"))
+
+    def _note(self) -> None:
+        """Add to the report what follows the setting aside."""
+        self.mends += [Mend("put back", str(body.digest), f"from {body.origin}") for body in self._put()]
+        self.mends += [Mend("protect", one.subject, one.detail) for one in self._to_protect()]
+        for body in self._changed():
+            row = body.row
+            action = "mark lost" if row.state == "lost" and {old.state for old in body.rows} != {"lost"} else "correct"
+            self.mends.append(Mend(action, str(body.digest), f"{row.size_bytes} bytes, {row.state}"))
+
+
+def _is_digest(finding: Damage) -> bool:
+    return len(finding.subject) == 64 and "/" not in finding.subject
+
+
+def _put_entry(body: _Body) -> dict[str, object]:
+    return {"action": "put back", "digest": str(body.digest), "from": body.origin, "size_bytes": body.size_bytes}
+
+
+def _ledger_entry(body: _Body) -> dict[str, object]:
+    before, after = ([_shown(row) for row in body.rows], _shown(body.row))
+    entry = {"action": "correct", "digest": str(body.digest), "before": before, "after": after}
+    return entry | {"record_sizes": body.named_sizes}
+
+
+def _shown(row: Body) -> dict[str, object]:
+    return {name: value for name, value in asdict(row).items() if name != "digest"}
