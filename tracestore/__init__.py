@@ -41,7 +41,7 @@ from tracestore.errors import (
 
 if TYPE_CHECKING:
     from tracestore.maintenance.retention import DEFAULT_RETENTION, RetentionPolicy
-    from tracestore.maintenance.summary import Damage, PruneSummary, VerifyReport
+    from tracestore.maintenance.summary import Damage, Mend, PruneSummary, RepairReport, VerifyReport
     from tracestore.record import LogRecord, Record, SpanClose, SpanOpen, StoredRecord
     from tracestore.store import TraceStore
     from tracestore.write_side import InsertSummary
@@ -52,12 +52,14 @@ __all__ = [
     "InputInvalid",
     "InsertSummary",
     "LogRecord",
+    "Mend",
     "NotFound",
     "PruneRefused",
     "PruneSummary",
     "QueryInvalid",
     "Record",
     "RecordInvalid",
+    "RepairReport",
     "RetentionPolicy",
     "SpanClose",
     "SpanOpen",
@@ -73,7 +75,7 @@ __all__ = [
 
 _HOMES = {
     "tracestore.maintenance.retention": ("DEFAULT_RETENTION", "RetentionPolicy"),
-    "tracestore.maintenance.summary": ("Damage", "PruneSummary", "VerifyReport"),
+    "tracestore.maintenance.summary": ("Damage", "Mend", "PruneSummary", "RepairReport", "VerifyReport"),
     "tracestore.record": ("LogRecord", "Record", "SpanClose", "SpanOpen", "StoredRecord"),
     "tracestore.store": ("TraceStore",),
     "tracestore.write_side": ("InsertSummary",),

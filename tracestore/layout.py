@@ -10,6 +10,7 @@
         inserted/      the segments of `insert_records`
       snapshots/       the latest good copy of the rows, as Parquet
       removals.ndjson  what was pruned since then
+      journals.json    which journals elsewhere were followed
       blobs/           bodies: self-sufficient, rsync it and every body can be read back
       tmp/             what DuckDB spills while it sorts; emptied at every opening
 
@@ -52,6 +53,11 @@ class StoreLayout:
     def removals(self) -> Path:
         """What was pruned since the latest snapshot."""
         return self.root / "removals.ndjson"
+
+    @property
+    def journals(self) -> Path:
+        """The journals elsewhere that this store ever followed."""
+        return self.root / "journals.json"
 
     @property
     def snapshots(self) -> Path:

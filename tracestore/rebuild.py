@@ -33,6 +33,7 @@ from tracestore.ingest import Ingest
 from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentChanged, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import snapshot
+from tracestore.maintenance.recovery import read_journals
 from tracestore.maintenance.removals import read_removals
 
 MAX_OPEN = 512
@@ -80,6 +81,7 @@ def rebuild_database(
                 replay.run(removal.positions)
                 replay.remove(removal.expired_before_ns, removal.evicted)
             replay.run(None)
+            Retention(database).forget_gone_bodies()  # of rows that expired once more
         counts = Reader(database).counts()
         database.checkpoint()
     publish(unfinished, layout.database)
@@ -174,10 +176,12 @@ class _Replay:
 
 
 def _journals(layout: StoreLayout, positions: Sequence[Position]) -> list[str]:
-    """Return the store's own journal, and the files of others that are still there."""
-    own = [os.fspath(layout.journal), os.fspath(layout.inserted)]
-    others = sorted({p.path for p in positions if os.path.dirname(p.path) not in own and os.path.isfile(p.path)})
-    return own + others
+    """Return the store's own journal, and those of others that are still there."""
+    own = [os.fspath(layout.inserted), os.fspath(layout.journal)]
+    followed = [path for path in read_journals(layout) if os.path.exists(path)]
+    inside = {*own, *followed}
+    alone = {p.path for p in positions if not inside & {p.path, os.path.dirname(p.path)} and os.path.isfile(p.path)}
+    return own + followed + sorted(alone)
 
 
 def _copy_rejected(layout: StoreLayout) -> str | None:

@@ -17,11 +17,11 @@ from uuid import UUID
 
 from blobs import BlobCorrupt, BlobNotFound, BlobStore, Digest, DigestInvalid
 from tracestore.bodies import blob_errors_translated
-from tracestore.errors import InputInvalid, RecordInvalid, StoreLocked, StoreUnavailable
+from tracestore.errors import InputInvalid, RecordInvalid, StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
-from tracestore.maintenance.summary import PruneSummary, VerifyReport
+from tracestore.maintenance.summary import PruneSummary, RepairReport, VerifyReport
 from tracestore.opening import holds_anything, lines_wait, lock_store, needs_database
 from tracestore.record import (
     NS_PER_MS,
@@ -85,6 +85,31 @@ class TraceStore:
             self._open_directory(create=False, read_only=True)
 
     @classmethod
+    def rebuild(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> "TraceStore":
+        """Make the database again from snapshot, journal and blobs; returns the store, open.
+
+        A database that still opens gives a snapshot first, so that nothing is lost; the old file is
+        renamed, not deleted, and ``notices`` says where it is. ``on_progress`` gets the records so far.
+        Raises as opening does.
+        """
+        from tracestore.rebuild import set_database_aside
+
+        with suppress(StoreBroken), cls(path, create=False, now_ns=now_ns) as store:
+            store.snapshot()
+        layout, lock = lock_store(Path(path), create=False, read_only=False)
+        with lock:
+            aside = set_database_aside(layout)
+        store = cls(path, now_ns=now_ns, on_rebuild=on_progress)
+        store.notices += [f"kept the earlier database: {moved}" for moved in aside]
+        return store
+
+    @classmethod
     def memory(cls, *, now_ns: Callable[[], int] = time.time_ns) -> "TraceStore":
         """Open a store that lives in this process; its journal is a temporary directory."""
         store = cls.__new__(cls)
@@ -131,7 +156,10 @@ class TraceStore:
 
     def follow_journal(self, path: str | os.PathLike[str]) -> JournalFollower:
         """Follow a journal, a file or a directory of segments, from where reading of it stands."""
-        return self._writing("follow_journal").follow(os.fspath(path))
+        parts = self._writing("follow_journal")
+        if parts.recovery:
+            parts.recovery.note_journal(os.fspath(path))
+        return parts.follow(os.fspath(path))
 
     def get_turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records with their bodies, by time; an unknown turn is an empty list."""
@@ -228,12 +256,41 @@ class TraceStore:
             return plan.summary
         return pruner.apply(plan, force=force, on_progress=on_progress)
 
-    def verify(self, data: bool = False) -> VerifyReport:
-        """Check rows, ledger and blobs against one another; with ``data`` also every byte."""
+    def verify(
+        self, data: bool = False, *, subset: str | None = None, on_progress: Callable[[int, int], None] | None = None
+    ) -> VerifyReport:
+        """Check rows, ledger and blobs against one another; with ``data`` also every byte.
+
+        ``subset`` reads a part alone: ``n/m``, or a share such as ``5%``. ``on_progress`` gets blobs done and stored.
+        """
         from tracestore.maintenance.verify import verify_store
 
         self._settle()
-        return verify_store(self._database, self._blobs, data=data)
+        return verify_store(self._database, self._blobs, data=data, subset=subset, on_progress=on_progress)
+
+    def repair(
+        self,
+        apply: bool = False,
+        *,
+        donor: str | os.PathLike[str] | None = None,
+        journals: Iterable[str | os.PathLike[str]] = (),
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> RepairReport:
+        """Mend what verify finds, or without ``apply`` say what would be done; see `maintenance.repair`.
+
+        ``donor`` is a backup, a store or a directory of blobs to take bodies from; ``journals`` are read besides
+        the store's own.
+        """
+        from tracestore.maintenance.repair import repair_store
+
+        bodies_went = self._writing("repair").bodies_went if apply else None
+        self._settle()
+        with self._inserting:
+            return repair_store(
+                StoreLayout(self.path), self._database, self._blobs, apply=apply, now_ns=self._now_ns(),
+                donor=None if donor is None else Path(donor), journals=[Path(path) for path in journals],
+                bodies_went=bodies_went, on_progress=on_progress,
+            )  # fmt: skip
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes; bytes are bytes, `blob_bytes_on_disk` counts blocks as `du` does."""
@@ -331,7 +388,9 @@ class TraceStore:
         from tracestore.database import Database
         from tracestore.rebuild import rebuild_database
 
-        if not holds_anything(layout) and next(iter(blobs), None) is None:
+        with blob_errors_translated():
+            is_new = not holds_anything(layout) and next(iter(blobs), None) is None
+        if is_new:
             Database.create(layout.database, layout.scratch)
             return
         self.rebuilt = made = rebuild_database(layout, blobs, self._now_ns, self._on_rebuild)

@@ -173,12 +173,11 @@ class WriteSide:
     def drain(self, unread: Unread, commit: Callable[[Position], None]) -> Iterator[Drained]:
         """Move a segment into the store, batch by batch."""
         for drained in self.ingest.drain(unread, commit):
+            self._waiting = [insert for insert in self._waiting if not insert.count(drained)]
             if self.recovery:
                 self.recovery.note_drained(drained.journal_bytes)
-            self._waiting = [insert for insert in self._waiting if not insert.count(drained)]
-            yield drained
-            if self.recovery:
                 self.recovery.take_if_due()
+            yield drained
 
     def bodies_went(self, kept_in_ledger: int) -> None:
         """Take note that bodies are removed: the drain looks at the disk, and at the ledger, again."""

@@ -39,6 +39,7 @@ main = CommandGroup(
         "body": "Write the exact bytes of a body to stdout.",
         "query": "Answer a question in SQL; read-only.",
         "prune": "Delete what is past its age or over the byte cap.",
+        "rebuild": "Make the database again from snapshot and journal.",
         "verify": "Check rows, ledger and bodies against one another.",
         "stats": "Count what is stored, and what it costs.",
         "import": "Bring in what another trace store holds.",

@@ -63,14 +63,19 @@ def open_for_reading(path: Path) -> "TraceStore":
     """Open a store that is there, changing nothing."""
     from tracestore.store import TraceStore
 
-    return TraceStore(path, create=False, read_only=True)
+    store = TraceStore(path, create=False, read_only=True)
+    for notice in store.notices:
+        say(notice)
+    return store
 
 
-def open_for_writing(path: Path, *, create: bool, notify: Callable[[str], None] = say) -> "TraceStore":
+def open_for_writing(
+    path: Path, *, create: bool, keep_journal: bool = False, notify: Callable[[str], None] = say
+) -> "TraceStore":
     """Open a store for this process alone; say what had to be mended."""
     from tracestore.store import TraceStore
 
-    store = TraceStore(path, create=create)
+    store = TraceStore(path, create=create, keep_journal=keep_journal)
     for notice in store.notices:
         notify(notice)
     return store

@@ -45,14 +45,27 @@ def translated(what: str) -> Iterator[None]:
     except OSError as error:
         text = f"{what}: {error.strerror}; free space or mend the disk, then try again"
         raise StoreUnavailable(error.errno, text, os.fspath(error.filename or "")) from error
-    except duckdb.IOException as error:
-        raise StoreUnavailable(f"{what}: {_first_line(error)}; free space or mend the disk, then try again") from error
-    except duckdb.InterruptException as error:
-        raise StoreUnavailable(f"{what}: interrupted; try again") from error
-    except (duckdb.FatalException, duckdb.InternalException) as error:
-        raise StoreUnavailable(f"{what}: DuckDB gave up: {_first_line(error)}; open the store again") from error
     except duckdb.Error as error:
-        raise StoreBroken(f"{what}: {_first_line(error)}") from error
+        raise _ours(what, error) from error
+
+
+def _ours(what: str, error: duckdb.Error) -> TraceStoreError:
+    """Return what an exception of DuckDB means to a user."""
+    found = _first_line(error)
+    if is_damage(found):
+        return StoreBroken(f"{what}: the database is damaged: {found}; run tracestore rebuild")
+    if isinstance(error, duckdb.IOException):
+        return StoreUnavailable(f"{what}: {found}; free space or mend the disk, then try again")
+    if isinstance(error, duckdb.InterruptException):
+        return StoreUnavailable(f"{what}: interrupted; try again")
+    if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+        return StoreUnavailable(f"{what}: DuckDB gave up: {found}; open the store again")
+    return StoreBroken(f"{what}: {found}")
+
+
+def is_damage(text: str) -> bool:
+    """Tell whether DuckDB found bytes that it did not write."""
+    return any(sign in text for sign in ("valid DuckDB", "orrupt", "checksum"))
 
 
 class Database:
@@ -254,7 +267,7 @@ def _opening(path: Path | None) -> Iterator[None]:
         text = _first_line(error)
         if "Could not set lock" in text or "Conflicting lock" in text:
             raise StoreLocked(f"{path}: another process has the database open: {text}") from error
-        if "valid DuckDB" in text or "orrupt" in text:
+        if is_damage(text):
             raise StoreBroken(f"{path}: the database is damaged: {text}; run tracestore rebuild") from error
         raise StoreUnavailable(f"{path}: cannot open the database: {text}") from error
     except OSError as error:

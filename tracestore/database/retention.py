@@ -107,14 +107,14 @@ class Retention:
             ).fetchall()
         return {digest for (digest,) in rows}
 
-    def present_among(self, digests: Sequence[bytes]) -> set[bytes]:
-        """Return which of these the ledger has as present."""
+    def evicted_among(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return which of these the ledger has as evicted."""
         if not digests:
             return set()
         with translated("reading the ledger"), self._database.reading() as cursor:
             cursor.register("chosen", _table(digests))
             rows = cursor.execute(
-                "SELECT digest FROM raw.bodies WHERE state = 'present' AND digest IN (SELECT digest FROM chosen)"
+                "SELECT digest FROM raw.bodies WHERE state = 'evicted' AND digest IN (SELECT digest FROM chosen)"
             ).fetchall()
         return {digest for (digest,) in rows}
 

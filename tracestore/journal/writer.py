@@ -160,7 +160,8 @@ class SegmentWriter:
 
     def _abandon(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # what counts was synced, or is appended again elsewhere
+                os.close(self._fd)
             self._fd = -1
 
 

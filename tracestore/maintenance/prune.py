@@ -111,10 +111,10 @@ class Pruner:
 
         def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
             # What this plan evicts has names by nature: only a new one spares it. Anything else is spared by any
-            # name, as long as the ledger has it as present: what it has as evicted is left over from a crash.
+            # name, unless the ledger has it as evicted: that is left over from a crash.
             named = self._retention.named_since([d for d in chunk if d in plan.evicted], plan.newest_seq)
             others = self._retention.named_since([d for d in chunk if d not in plan.evicted], 0)
-            named |= self._retention.present_among(list(others))
+            named |= others - self._retention.evicted_among(list(others))
             gone = [digest for digest in chunk if digest not in named]
             evicted_now = plan.evicted.intersection(gone)
             self._bodies_went(len(evicted_now))

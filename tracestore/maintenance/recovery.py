@@ -4,12 +4,15 @@ A snapshot is due once per ``SNAPSHOT_BYTES`` of new journal, and once a day whi
 segments of the journal go as soon as a snapshot covers them, unless they are to be kept.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 
+from tracestore import durable
 from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
+from tracestore.errors import StoreUnavailable
 from tracestore.journal import Position, remove_segments
 from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
@@ -20,6 +23,15 @@ from tracestore.maintenance.snapshot import Snapshot
 SNAPSHOT_BYTES = 64 * 1024 * 1024
 """As much new journal as one segment of ours holds."""
 SNAPSHOT_EVERY_NS = 24 * 3600 * 10**9
+
+
+def read_journals(layout: StoreLayout) -> list[str]:
+    """Return the journals elsewhere that were followed; nothing where none is noted."""
+    try:
+        found = json.loads(layout.journals.read_bytes())
+    except (OSError, ValueError):
+        return []  # it only saves a person from naming them
+    return [str(path) for path in found] if isinstance(found, list) else []
 
 
 class Recovery:
@@ -44,6 +56,18 @@ class Recovery:
         self._latest = snapshot.latest(layout.snapshots)
         self._since_ns = self._latest.taken_at_ns if self._latest else reader.oldest_insert_ns() or now_ns()
         self._new_bytes = sum(position.offset - self._covered(position) for position in self._positions())
+
+    def note_journal(self, path: str) -> None:
+        """Note, durably, that a journal elsewhere is followed: a rebuild reads it again, if it is still there."""
+        known = read_journals(self._layout)
+        path = os.path.realpath(path)
+        if path in known or path == os.path.realpath(self._layout.journal):
+            return
+        try:
+            durable.write_file(self._layout.journals, json.dumps([*known, path], indent=1).encode() + b"\n")
+        except OSError as error:
+            text = f"cannot note the journal: {error.strerror}"
+            raise StoreUnavailable(error.errno, text, str(self._layout.journals)) from error
 
     def note_drained(self, journal_bytes: int) -> None:
         """Take note that so much more of the journal became rows."""

@@ -28,6 +28,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
     help="A journal file with its rotated siblings, or a directory of segments. Default: STORE/journal.",
 )
 @click.option("--once", is_flag=True, help="Collect what is there now, prune where there is a rule, and exit.")
+@click.option("--keep-journal", is_flag=True, help="Keep segments in STORE/journal that a snapshot covers.")
 @click.option("--prune-every", default="60s", show_default=True, metavar="DURATION", help="Prune so often.")
 @retention_options
 @common_options
@@ -36,6 +37,7 @@ def command(
     as_json: bool,
     journal: Path | None,
     once: bool,
+    keep_journal: bool,
     prune_every: str,
     max_age: str | None,
     max_body_bytes: str | None,
@@ -48,6 +50,8 @@ def command(
 
     Makes the store where nothing is. A journal that is not there yet is waited for, if its
     directory is. A line that is no record goes to STORE/journal/rejected.ndjson with the reason.
+    A snapshot of the rows is taken once per 64 MiB of journal and once a day; segments that
+    tracestore wrote in STORE/journal are removed once a snapshot covers them.
     Prunes at the start and then every --prune-every, where --max-age or --max-body-bytes gives a
     rule. Ctrl-C and SIGTERM finish what is there and exit with 0; a second one stops at once.
 
@@ -61,7 +65,7 @@ def command(
     _check_paths(layout, journal, once)
     report = JsonReport() if as_json else PeopleReport(layout.rejected)
     with (
-        open_for_writing(store, create=True, notify=report.tell) as opened,
+        open_for_writing(store, create=True, keep_journal=keep_journal, notify=report.tell) as opened,
         closing(
             Collector(opened, str(journal or layout.journal), report, policy=policy, prune_every_s=prune_every_s)
         ) as collector,
