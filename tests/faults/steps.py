@@ -78,8 +78,26 @@ STEPS: dict[str, Step] = {
     "database detached": Step("tracestore.database.connection", "Database._detach"),
     "database attached": Step("tracestore.database.connection", "Database._reattach"),
     "swap": Step("tracestore.database.connection", "Database.swap"),
+    "removal noted": Step("tracestore.maintenance.recovery", "note_removal"),
+    "removals forgotten": Step("tracestore.maintenance.recovery", "forget_removals"),
+    "snapshot file finished": Step("tracestore.maintenance.snapshot", "_finish"),
+    "snapshot manifest written": Step("tracestore.maintenance.snapshot", "_write_manifest"),
+    "snapshot taken": Step("tracestore.maintenance.snapshot", "take"),
+    "old snapshots cleared": Step("tracestore.maintenance.snapshot", "_clear"),
+    "segments removed": Step("tracestore.maintenance.recovery", "remove_segments"),
+    "segment removed": Step("tracestore.journal.disk", "remove_finished"),
 }
-"""Every step at which the process may die."""
+"""Every step of a cycle at which the process may die."""
+
+REBUILD_STEPS: dict[str, Step] = {
+    "rejected lines copied": Step("tracestore.rebuild", "_copy_rejected"),
+    "snapshot loaded": Step("tracestore.rebuild", "load"),
+    "ledger derived": Step("tracestore.rebuild", "derive_ledger"),
+    "removal repeated": Step("tracestore.rebuild", "_Replay.remove"),
+    "rebuilt database published": Step("tracestore.rebuild", "publish"),
+}
+"""Steps that only a store whose database was lost comes to."""
+ALL_STEPS = STEPS | REBUILD_STEPS
 
 LOCK = "the mutex of writer and sweeper"
 RECHECK = "the look before the deletion"
@@ -111,12 +129,12 @@ def kill_at(name: str, when: When = "before", nth: int = 1) -> None:
 
         return step
 
-    _replace(STEPS[name], dying)
+    _replace(ALL_STEPS[name], dying)
 
 
 def count_steps(function: Callable[..., Any], *args: Any) -> dict[str, int]:
     """Call a function and return how often it came to each step; for a process of its own."""
-    counts = dict.fromkeys(STEPS, 0)
+    counts = dict.fromkeys(ALL_STEPS, 0)
 
     def counting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
@@ -126,7 +144,7 @@ def count_steps(function: Callable[..., Any], *args: Any) -> dict[str, int]:
 
         return step
 
-    for name, place in STEPS.items():
+    for name, place in ALL_STEPS.items():
         _replace(place, partial(counting, name))
     function(*args)
     return counts
@@ -192,7 +210,7 @@ def pause_at(name: str, pause: Callable[[], None], when: When = "before") -> Ite
 
         return step
 
-    back = _replace(STEPS[name], pausing)
+    back = _replace(ALL_STEPS[name], pausing)
     try:
         yield
     finally:

@@ -15,15 +15,22 @@ def zygote():
         yield zygote
 
 
-@pytest.mark.parametrize("name", steps.STEPS)
+@pytest.mark.parametrize("name", steps.ALL_STEPS)
 def test_a_step_of_the_table_is_there(name):
-    owner, attribute = steps.STEPS[name].owner()
+    owner, attribute = steps.ALL_STEPS[name].owner()
     assert callable(getattr(owner, attribute))
 
 
 def test_a_cycle_comes_to_every_step(zygote, tmp_path):
-    done = zygote.run(steps.count_steps, live, str(tmp_path))
-    assert [name for name, times in done.value.items() if not times] == []
+    hits = zygote.run(steps.count_steps, live, str(tmp_path)).value
+    assert [name for name in steps.STEPS if not hits[name]] == []
+
+
+def test_a_rebuild_comes_to_every_step_of_its_own(zygote, tmp_path):
+    zygote.run(live, str(tmp_path))
+    (tmp_path / "store" / "records.duckdb").unlink()
+    hits = zygote.run(steps.count_steps, live, str(tmp_path)).value
+    assert [name for name in steps.REBUILD_STEPS if not hits[name]] == []
 
 
 @pytest.mark.parametrize(("when", "is_there"), [("before", False), ("after", True)])
