@@ -12,6 +12,7 @@ from blobs import BlobStore, Digest, codec, layout
 from tracestore import InputInvalid, RetentionPolicy, StoreBroken, TraceStore
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.repair import repair_store
+from tracestore.maintenance.verify import verify_store
 
 ONE, TWO, THREE = "the first body " * 30, "the second body " * 50, "a third"
 D1, D2, D3 = (Digest.of(body.encode()) for body in (ONE, TWO, THREE))
@@ -21,9 +22,12 @@ class Patient:
     """A store of three bodies, and ways to hurt it."""
 
     def __init__(self, root: Path) -> None:
-        self.store = TraceStore(root, now_ns=lambda: 1_772_413_967_075_000_000)
         self.root = root
+        self.open()
         self.blobs = root / "blobs"
+
+    def open(self) -> None:
+        self.store = TraceStore(self.root, now_ns=lambda: 1_772_413_967_075_000_000)
 
     def path(self, digest: Digest) -> Path:
         return self.blobs / layout.blob_path(digest)
@@ -49,8 +53,10 @@ class Patient:
 
     def forget_journal(self) -> None:
         """Take away the segments, which hold every body too."""
-        for segment in (self.root / "journal").rglob("*.ndjson"):
-            os.truncate(segment, 0)
+        assert self.store.verify(data=True).findings == ()
+        self.store.close()
+        shutil.rmtree(self.root / "journal")
+        self.open()
 
     def repair(self, apply=True, **options):
         store = self.store
@@ -58,7 +64,11 @@ class Patient:
         return repair_store(StoreLayout(self.root), store._database, store._blobs, apply=apply, **options)
 
     def kinds(self) -> list[str]:
-        return sorted(finding.kind for finding in self.store.verify(data=True).findings)
+        return sorted(finding.kind for finding in self.verify(data=True).findings)
+
+    def verify(self, data=False):
+        parts = self.store._database, self.store._blobs
+        return verify_store(*parts, data=data, snapshots=StoreLayout(self.root).snapshots)
 
 
 @pytest.fixture
@@ -66,7 +76,6 @@ def patient(tmp_path, make):
     patient = Patient(tmp_path / "store")
     patient.store.insert_records(make.turn("t", request=ONE, response=TWO))
     patient.store.insert_records([make.log(msg="third", body=THREE)])
-    assert patient.kinds() == []
     patient.forget_journal()
     yield patient
     patient.store.close()
@@ -314,6 +323,37 @@ def test_a_file_that_cannot_be_read_stays_until_a_replacement_is_in_hand(patient
     assert patient.store.get_body(D1) == ONE.encode()
 
 
+def test_a_damaged_snapshot_is_found_kept_and_renewed(patient):
+    path = patient.store.snapshot()
+    (part,) = path.glob("records-*.parquet")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    assert patient.kinds() == ["snapshot"]
+    assert patient.verify().is_clean, "a flipped bit takes reading"
+    assert [finding.kind for finding in patient.repair().remaining] == ["snapshot"]
+    planned = patient.repair(apply=False, take_snapshot=patient.store.snapshot)
+    report = patient.repair(take_snapshot=patient.store.snapshot)
+    assert actions(planned) == actions(report) == [("renew", f"snapshots/{path.name}")]
+    assert report.is_whole
+    assert patient.kinds() == []
+    assert (path.with_name(f"{path.name}.damaged") / part.name).read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "bad manifest", "no file", "cut"])
+def test_a_snapshot_that_lacks_something_is_found_without_reading_it(patient, damage):
+    path = patient.store.snapshot()
+    manifest, (part,) = path / "MANIFEST.json", path.glob("records-*.parquet")
+    if damage == "bad manifest":
+        manifest.write_text("{}")
+    elif damage == "cut":
+        os.truncate(part, 10)
+    else:
+        (manifest if damage == "no manifest" else part).unlink()
+    (finding,) = patient.verify().findings
+    assert (finding.kind, finding.subject) == ("snapshot", f"snapshots/{path.name}")
+
+
 def test_modes_that_let_others_read_are_taken_back(patient):
     patient.path(D1).chmod(0o644)
     report = patient.repair()
@@ -376,6 +416,6 @@ def test_a_body_that_was_marked_lost_is_taken_when_it_is_sent_again(patient, mak
     writing = patient.store._writing("repair")
     assert patient.repair(bodies_went=writing.bodies_went).lost == 1
     patient.store.insert_records([make.log(msg="again", body=ONE)])
+    assert patient.ledger()[D1][0][2] == "present"
     assert patient.kinds() == []
     assert patient.store.get_body(D1) == ONE.encode()
-    assert patient.ledger()[D1][0][2] == "present"

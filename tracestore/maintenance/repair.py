@@ -26,6 +26,7 @@ from tracestore.database import Database, consistency
 from tracestore.database.mending import put_ledger_rows
 from tracestore.database.writer import Body
 from tracestore.errors import StoreBroken
+from tracestore.journal import disk
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import sources
 from tracestore.maintenance.summary import Damage, Mend, RepairReport
@@ -38,6 +39,7 @@ STAGED_BYTES = 16 * 2**20
 _AT_ONCE = frozenset({"corrupt", "misplaced", "stranger", "symlink"})
 _ONCE_REPLACED = frozenset({"flipped", "unreadable"})
 _OF_A_BODY = _AT_ONCE | _ONCE_REPLACED | {"missing", "size", "unlisted", "twice", "returned"}
+_MENDED = _OF_A_BODY | {"snapshot"}
 
 
 def repair_store(
@@ -50,24 +52,34 @@ def repair_store(
     donor: Path | None = None,
     journals: Sequence[Path] = (),
     bodies_went: Callable[[int], None] | None = None,
+    take_snapshot: Callable[[], object] | None = None,
     on_progress: Progress | None = None,
 ) -> RepairReport:
     """Mend a store that nobody else writes; without ``apply`` say what would be done.
 
     ``bodies_went`` is told, under the lock, how many bodies will be gone from where a writer saw them.
+    ``take_snapshot`` renews a damaged snapshot; without it that remains.
     """
-    found = verify_store(database, blobs, data=True, on_progress=on_progress).findings
+    found = verify_store(database, blobs, data=True, snapshots=layout.snapshots, on_progress=on_progress).findings
+    damaged = {layout.root / one.path for one in found if one.kind == "snapshot" and one.path is not None}
     with blobs.lock, blob_errors_translated():
         repair = _Repair(database, blobs, found)
         if not apply:
             repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=False)
             repair.plan()
-            return repair.report(None, [one for one in found if one.kind not in _OF_A_BODY], applied=False)
+            return repair.report(None, [one for one in found if one.kind not in _MENDED], applied=False)
         with UndoLog(layout.root, now_ns) as log:
             repair.make_room(log)
             repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=True)
             repair.mend(log, bodies_went)
-    left = verify_store(database, blobs, data=False).findings if repair.mends else found
+            if take_snapshot is not None:
+                for path in damaged:
+                    repair.renew(log, path, take_snapshot)
+                damaged = set()
+    left = list(found)
+    if repair.mends:
+        left = [one for one in found if one.kind == "snapshot" and damaged]
+        left += verify_store(database, blobs, data=False).findings
     return repair.report(log.path, left, applied=True)
 
 
@@ -182,12 +194,24 @@ class _Repair:
         put_ledger_rows(self._database, [body.row for body in changed])
         self._note()
 
+    def renew(self, log: UndoLog, path: Path, take_snapshot: Callable[[], object]) -> None:
+        """Take a snapshot in the place of a damaged one, which is kept under another name."""
+        aside = path.with_name(f"{path.name}.damaged")
+        log.write({"action": "renew", "path": str(path), "to": str(aside)})
+        with disk.translated("set a damaged snapshot aside", str(path)):
+            path.rename(aside)
+        disk.sync_directory(str(path.parent))
+        take_snapshot()
+        self.mends.append(Mend("renew", f"{path.parent.name}/{path.name}", f"to {aside.name}"))
+
     def plan(self) -> None:
         """Take note of what `make_room` and `mend` would do."""
         aside = self._to_set_aside()
         first = [path for path in aside if "/" not in path]
         self.mends += [Mend("set aside", path, "to quarantine/") for path in dict.fromkeys((*first, *aside))]
         self._note()
+        damaged = dict.fromkeys(one.subject for one in self._found if one.kind == "snapshot")
+        self.mends += [Mend("renew", path, "by a new one") for path in damaged]
 
     def report(self, log: str | None, left: Sequence[Damage], *, applied: bool) -> RepairReport:
         """Say what was done, or would be, and what is not as it should be after it."""

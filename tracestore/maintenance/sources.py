@@ -15,6 +15,7 @@ from tracestore.errors import InputInvalid, RecordInvalid
 from tracestore.journal import Line, Segment
 from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
+from tracestore.maintenance.recovery import read_journals
 from tracestore.record import decode_line
 
 Found: TypeAlias = tuple[Digest, bytes, str]
@@ -98,10 +99,9 @@ def _open_donor(path: Path) -> BlobStore:
 
 
 def _segments(layout: StoreLayout, journals: Sequence[Path]) -> Iterator[str]:
-    """Yield the files of the store's own journal and of those that were given."""
-    own = [layout.journal] if layout.journal.is_dir() else []
-    own += [entry for directory in own for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink()]
-    for journal in (*own, *journals):
+    """Yield the files of the store's own journal, of those it has followed, and of those that were given."""
+    own = [layout.journal, layout.inserted, *map(Path, read_journals(layout))]
+    for journal in (*(path for path in own if path.exists()), *journals):
         found = scan(str(journal))
         if found is None:
             raise InputInvalid(f"--journal: wanted a file or a directory, found nothing at {journal}; check the path")

@@ -7,7 +7,7 @@ what, and what was there before. It is for a person; nothing reads it by itself:
     {"action": "put back", "digest": "abcd...", "from": "quarantine/abcd.gz.1", "size_bytes": 120}
     {"action": "correct", "digest": "abcd...", "before": [...], "after": {...}, "record_sizes": [5, 120]}
     {"action": "protect", "path": "objects/ab/abcd.gz"}
-    {"action": "renew", "snapshot": "snapshots/...", "to": "snapshots/....damaged"}
+    {"action": "renew", "path": "STORE/snapshots/...", "to": "STORE/snapshots/....damaged"}
     {"action": "done"}
 
 A log without its last line is of a repair that was cut short: run it again, it goes on.

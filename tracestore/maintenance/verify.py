@@ -3,6 +3,7 @@
     1 rows and ledger   every digest a row names has one ledger row, and of the same size
     2 ledger and blobs  every present body has a blob of the size the ledger knows
     3 blobs             names, sizes, and with ``data`` blobs decompressed and hashed, all or a subset
+    4 snapshot          the newest one has a manifest and its files, and with ``data`` their hashes
 
 It changes nothing. What it reads twice before it accuses is said in `blobs.verify`. One damage is
 one finding: what is wrong with a file explains what the ledger misses. A blob without a ledger row
@@ -14,11 +15,13 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import count
+from pathlib import Path
 
 from blobs import BlobStore, Digest, Finding, Subset
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, consistency
-from tracestore.errors import InputInvalid
+from tracestore.errors import InputInvalid, StoreBroken
+from tracestore.maintenance import snapshot
 from tracestore.maintenance.summary import Damage, VerifyReport
 
 Progress = Callable[[int, int], None]
@@ -39,13 +42,14 @@ def verify_store(
     data: bool,
     subset: str | None = None,
     seed: int | None = None,
+    snapshots: Path | None = None,
     on_progress: Progress | None = None,
 ) -> VerifyReport:
     """Look at everything and return every finding; read bodies with ``data``, or those of a subset.
 
     ``subset`` is ``n/m``, the n-th of m parts that together are everything, or a percentage, a sample
     that begins where the seed (64 bits, drawn anew) says; the report names it as ``5%@<seed in hex>``,
-    which reads the same sample again.
+    which reads the same sample again. ``snapshots`` is the directory of snapshots.
     """
     seed = secrets.randbits(64) if seed is None else seed
     part, name = (None, None) if subset is None else subset_of(subset, seed)
@@ -55,9 +59,11 @@ def verify_store(
         blob_count = next(listed)
         tell = None if on_progress is None else (lambda done: on_progress(done, blob_count))
         files = list(blobs.verify(data or part is not None, part, tell))
-    findings = (*_unexplained(ledger, files), *map(_damage, files))
+    is_read = data or part is not None
+    saved = _newest_snapshot(snapshots, is_read) if snapshots is not None and snapshots.is_dir() else ()
+    findings = (*_unexplained(ledger, files), *map(_damage, files), *saved)
     records, bodies, lost = consistency.totals(database)
-    return VerifyReport(records, bodies, blob_count, data or part is not None, findings, name, lost)
+    return VerifyReport(records, bodies, blob_count, is_read, findings, name, lost)
 
 
 def subset_of(text: str, seed: int) -> tuple[Subset, str]:
@@ -135,6 +141,29 @@ def _compare(digest: bytes, stored_bytes: int, state: str, found_bytes: int | No
     if found_bytes != stored_bytes:
         return Damage("size", digest.hex(), f"the ledger says {stored_bytes} stored bytes, found {found_bytes}")
     return None
+
+
+def _newest_snapshot(directory: Path, data: bool) -> Iterator[Damage]:
+    """Hold the newest snapshot against its manifest; earlier ones are only there while it is written."""
+    name = max((entry.name for entry in directory.iterdir() if entry.name.endswith("Z")), default=None)
+    if name is None:
+        return
+    path = f"{directory.name}/{name}"
+    try:
+        newest = snapshot.read_manifest(directory / name)
+        damages = newest.damages() if data else _wrong_sizes(newest)
+        for file, detail in damages:
+            yield Damage("snapshot", path, f"{Path(file).name}: {detail}", path=path)
+    except (OSError, StoreBroken) as error:
+        yield Damage("snapshot", path, f"its manifest: {error}", path=path)
+
+
+def _wrong_sizes(found: snapshot.Snapshot) -> Iterator[tuple[str, str]]:
+    for name, file in found.files.items():
+        path = found.path / name
+        size_bytes = path.stat().st_size if path.is_file() else None
+        if size_bytes != file.size_bytes:
+            yield str(path), f"wanted {file.size_bytes} bytes, found {'no file' if size_bytes is None else size_bytes}"
 
 
 def _orphan(digest: bytes) -> Damage:
