@@ -15,20 +15,20 @@ for each number of promises.
 import json
 import os
 import random
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
 
-from tests.faults import acks, blockdevice, disks, oracle, steps, workload
+from tests.faults import acks, blockdevice, disks, power
 from tests.faults.acks import Event
 from tests.faults.blockdevice import Entry, Flush, Mark, Write
-from tests.faults.report import Report
+from tests.faults.report import KEPT, Report, keep
 from tests.faults.zygote import Zygote
 
+CAMPAIGN = "block log"
 STATES_EACH = 400
 """States replayed of one recording; recordings alternate between the file systems."""
 
@@ -47,27 +47,31 @@ class State:
 def run(
     count: int,
     seed: int,
+    say: Callable[[str], None] = lambda text: None,
     *,
     without: str | None = None,
     kinds: Sequence[str] = disks.FILE_SYSTEMS,
-    keep: Path | None = None,
-    verbose: bool = False,
 ) -> Report:
-    """Replay so many states; ``without`` names a safety step that the recorded store lacks.
+    """Replay so many states.
 
-    A recording is never the same twice, for its threads run as they like. So ``keep`` names a
-    directory for the files of every state that broke a promise.
+    A canary lacks the safety step ``without``, and has done its part with the first violation. A
+    recording is never the same twice, for its threads run as they like; so the files of a state
+    that broke a promise are kept.
     """
-    report = Report("block log" if without is None else f"block log without {without}", seed)
+    report = Report(CAMPAIGN if without is None else f"{CAMPAIGN} without {without}", seed)
     with disks.workshop() as shop, Zygote() as zygote:
         while report.tries < count:
             number = report.tries // STATES_EACH
             kind = kinds[number % len(kinds)]
             recorded = Recording(shop / str(number), kind, seed + number)
             recorded.record(zygote, without)
-            recorded.replay(zygote, report, min(STATES_EACH, count - report.tries), keep)
-            if verbose:
-                print(report, flush=True)  # noqa: T201
+            for violations, about, notes in recorded.replay(zygote, min(STATES_EACH, count - report.tries)):
+                if violations and without is None and len(report.violations) < KEPT:
+                    about += f", kept in {recorded.keep()}"
+                report.add(violations, about, notes)
+                if violations and without is not None:
+                    return report
+            say(str(report))
     return report
 
 
@@ -83,61 +87,62 @@ class Recording:
 
     def __post_init__(self) -> None:
         self.directory.mkdir()
+        self.base, self.probe = self.directory / "base", self.directory / "probe"
         self.mounted = self.directory / "mounted"
+        self._files = str(self.mounted / "store"), str(self.mounted / "app.ndjson")
 
     def record(self, zygote: Zygote, without: str | None) -> None:
         """Let the workload run on a disk that writes everything down."""
         image, log = self.directory / "image", self.directory / "log"
         disks.format_image(image, self.kind)
         disks.dig_holes(image)
-        disks.copy_image(image, self.directory / "base")
+        disks.copy_image(image, self.base)
         with ExitStack() as stack:
             served = stack.enter_context(blockdevice.recording(image, log, self.directory / "served"))
             disk = disks.Disk(served.disk, self.kind)
             stack.callback(disk.close)
             disk.mount(self.mounted)
             stack.callback(disks.unmount, self.mounted)
-            outcome = zygote.run(_live, str(self.mounted), str(served.marks), self.seed, without)
+            outcome = zygote.run(power.live, *self._files, str(served.marks), self.seed, 0, without, None)
             assert outcome.value is not None, f"the workload failed: {outcome}"
         self.log = blockdevice.read_log(log)
         log.unlink()
         image.unlink()
 
-    def replay(self, zygote: Zygote, report: Report, count: int, keep: Path | None) -> None:
-        """Judge so many states of the log, chosen by the seed, in the order of the log."""
-        current, probe = self.directory / "base", self.directory / "probe"
-        disks.copy_image(current, probe)
-        disk = disks.Disk(probe, self.kind)
-        done = 0
-        with current.open("r+b", buffering=0) as file:
+    def replay(self, zygote: Zygote, count: int) -> Iterator[tuple[list[str], str, list[str]]]:
+        """Judge so many states, in the order of the log; yield violations, what the state was, and notes."""
+        disks.copy_image(self.base, self.probe)
+        with ExitStack() as stack:
+            disk = disks.Disk(self.probe, self.kind)
+            stack.callback(disk.close)
+            base = stack.enter_context(self.base.open("r+b", buffering=0))
+            done = 0
             for state in self.states(count):
-                _apply(file.fileno(), [entry for entry in self.log[done : state.flushed] if isinstance(entry, Write)])
+                _apply(base.fileno(), [entry for entry in self.log[done : state.flushed] if isinstance(entry, Write)])
                 done = state.flushed
+                notes = [state.kind]
                 self._bring_back(state)
-                about = f"{self.kind}, seed {self.seed}, {state.kind} at {state.at} of {len(self.log)}"
-                notes: list[str] = []
                 violations = self._judge(zygote, disk, state, notes)
-                report.add(violations, about, [state.kind, *notes])
-                if violations and keep is not None:
-                    self._bring_back(state)
-                    self._keep(disk, state, keep)
-        disk.close()
-        probe.unlink()
-        current.unlink()
+                self._latest = disk, state
+                yield violations, f"{self.kind}, seed {self.seed}, {state.kind} at {state.at} of {len(self.log)}", notes
+        self.probe.unlink()
+        self.base.unlink()
+
+    def keep(self) -> Path:
+        """Copy the files of the state that was yielded last; return where they are."""
+        disk, state = self._latest
+        self._bring_back(state)
+        disk.mount(self.mounted)
+        (self.mounted / "promised.json").write_text(json.dumps(self.promises(state.at)))
+        kept = keep(self.mounted, f"{self.kind}-{self.seed}-{state.kind}-{state.at}")
+        disks.unmount(self.mounted)
+        return kept
 
     def _bring_back(self, state: State) -> None:
         """Put a state on the probe; the base stands at its last flush."""
-        probe = self.directory / "probe"
-        disks.copy_image(self.directory / "base", probe)
-        with probe.open("r+b", buffering=0) as file:
+        disks.copy_image(self.base, self.probe)
+        with self.probe.open("r+b", buffering=0) as file:
             _apply(file.fileno(), state.writes)
-
-    def _keep(self, disk: disks.Disk, state: State, keep: Path) -> None:
-        kept = keep / f"{self.kind}-{self.seed}-{state.kind}-{state.at}"
-        disk.mount(self.mounted)
-        shutil.copytree(self.mounted, kept, symlinks=True, dirs_exist_ok=True)
-        disks.unmount(self.mounted)
-        (kept / "promised.json").write_text(json.dumps(self.promises(state.at)))
 
     def states(self, count: int) -> Iterator[State]:
         """Choose states; the seed decides."""
@@ -172,26 +177,14 @@ class Recording:
                 return []
             self.judged.add(known)
             notes.append("different")
-            outcome = zygote.run(judge, str(self.mounted), self.seed, promised)
-            if outcome.error is not None or outcome.value is None:
-                return [f"the oracle failed: {outcome}"]
+            outcome = zygote.run(power.judge, *self._files, self.seed, promised)
+            if outcome.value is None:
+                return [f"the oracle failed: {outcome.error or outcome}"]
             violations, found = outcome.value
             notes += found
             return violations
         finally:
             disks.unmount(self.mounted)
-
-
-def judge(root: str, seed: int, promised: list[Event]) -> tuple[list[str], list[str]]:
-    """Ask the oracle; return violations and notes. For a process of its own."""
-    notes: list[str] = []
-    return oracle.check(f"{root}/store", f"{root}/app.ndjson", seed, promised, notes=notes), notes
-
-
-def _live(root: str, marks: str, seed: int, without: str | None) -> int:
-    if without is not None:
-        steps.remove(without)
-    return workload.run(f"{root}/store", f"{root}/app.ndjson", seed, acks.appending_to(marks))
 
 
 def _apply(fd: int, writes: Sequence[Write]) -> None:

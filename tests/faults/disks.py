@@ -10,6 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -116,10 +117,25 @@ def missing(*kinds: str) -> str | None:
     """Say what this machine lacks for mounting such file systems; None when they can be had."""
     if os.geteuid() != 0:
         return "power cuts need root, to mount file systems"
-    for tool in ("losetup", *(f"mkfs.{kind}" for kind in kinds)):
+    for tool in ("losetup", "fallocate", *(f"mkfs.{kind}" for kind in kinds)):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
+    program = (sys.executable, "-m", __name__, *kinds)
+    tried = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+    if tried.returncode:
+        return f"this machine mounts no disk of ours: {tried.stderr.strip().splitlines()[-1]}"
     return None
+
+
+def _try_out(*kinds: str) -> None:
+    """Mount an empty disk of each kind; root in a container may not."""
+    with workshop() as shop:
+        for kind in kinds:
+            format_image(shop / kind, kind)
+            disk = Disk(shop / kind, kind)
+            disk.mount(shop / "mounted")
+            unmount(shop / "mounted")
+            disk.close()
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
@@ -147,3 +163,7 @@ def _check(result: int, path: Path) -> None:
 
 def _run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    _try_out(*sys.argv[1:])

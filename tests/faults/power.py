@@ -16,7 +16,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count as numbers
@@ -24,14 +24,13 @@ from pathlib import Path
 
 from tests.faults import acks, disks, oracle, steps, workload
 from tests.faults.acks import Ack
-from tests.faults.report import Report
+from tests.faults.report import KEPT, Report, keep
 from tests.faults.zygote import Zygote
 from tracestore import TraceStore
 
+CAMPAIGN = "power cuts"
 LIVES = 3
 """Cuts that one store goes through."""
-STORES = 4
-"""Stores on one file system, one after the other."""
 RECORDS_OF_A_LIFE = 200
 """More than one life has; the next one starts beyond."""
 
@@ -54,31 +53,31 @@ class Moment:
 def run(
     count: int,
     seed: int,
+    say: Callable[[str], None] = lambda text: None,
     *,
     without: str | None = None,
     kinds: Sequence[str] = disks.FILE_SYSTEMS,
-    keep: Path | None = None,
-    verbose: bool = False,
 ) -> Report:
-    """Cut the power so many times; ``without`` names a safety step that the store lacks.
+    """Cut the power so many times.
 
-    ``keep`` names a directory for the files of every cut that broke a promise.
+    A canary lacks the safety step ``without``, and has done its part with the first violation.
+    Otherwise the files of a cut that broke a promise are kept.
     """
-    report = Report("power cuts" if without is None else f"power cuts without {without}", seed)
+    report = Report(CAMPAIGN if without is None else f"{CAMPAIGN} without {without}", seed)
     machines = [(kind, apart) for apart in (True, False) for kind in kinds]
     with disks.workshop() as shop, Zygote() as zygote:
         moments = _moments(zygote, shop / "model", seed)
         for number in numbers():
             kind, apart = machines[number % len(machines)]
             with _machine(shop / str(number), kind, apart) as machine:
-                for store in range(STORES):
-                    trial = _Trial(machine, zygote, seed * 1000 + number * STORES + store, without, keep)
-                    for violations, about in trial.lives(moments):
-                        report.add(violations, about, [kind])
-                        if report.tries >= count:
-                            return report
-            if verbose:
-                print(report, flush=True)  # noqa: T201
+                for violations, about, notes in _Trial(machine, zygote, seed * 1000 + number, without).lives(moments):
+                    if violations and without is None and len(report.violations) < KEPT:
+                        about += f", kept in {keep(machine.copy, about.replace(' ', '-'))}"
+                    report.add(violations, about, [kind, *notes])
+                    if report.tries >= count or (violations and without is not None):
+                        return report
+            if number % 20 == 19:
+                say(str(report))
     raise AssertionError("unreachable")
 
 
@@ -91,22 +90,16 @@ class Machine:
         self.apart = apart
         self.name = f"{kind} {'on three disks' if apart else 'on one disk'}"
         self.acks = directory / "acks"
+        self.copy = directory / "copy"
+        """Files of the store as the last cut left them."""
         self._disks: dict[Path, disks.Disk] = {}
         self._mounted: list[Path] = []
         for name in ("store", "blobs", "journal") if apart else ("store",):
             disks.format_image(directory / f"{name}.image", kind)
             self._disks[directory / name] = disks.Disk(directory / f"{name}.image", kind)
-        self._places = [directory / name if apart else directory / "store" for name in ("store", "blobs", "journal")]
-        self.use(0)
-
-    def use(self, number: int) -> None:
-        """Turn to another store."""
-        database, blobs, journal = self._places
-        self.root = database / str(number)
-        self.store = self.root / "store"
-        self.journal = journal / f"{number}.ndjson"
-        self._blobs = blobs / f"{number}-blobs"
-        self.acks.unlink(missing_ok=True)
+        self.store = directory / "store" / "store"
+        self.journal = directory / ("journal" if apart else "store") / "app.ndjson"
+        self._blobs = directory / "blobs" / "blobs"
 
     def start(self) -> None:
         """Mount everything."""
@@ -122,16 +115,14 @@ class Machine:
         while self._mounted:
             disks.unmount(self._mounted.pop())
 
-    def prepare(self, zygote: Zygote, number: int) -> None:
+    def prepare(self, zygote: Zygote) -> None:
         """Make what must be there before a store can lie on three disks: the store, without a record."""
-        self.use(number)
-        self.start()
-        self.root.mkdir()
         if self.apart:
+            self.start()
             made = zygote.run(make_store, str(self.store))
             assert made.error is None, made.error
             shutil.copytree(self.store / "blobs", self._blobs)
-        self.stop()
+            self.stop()
 
     def cut(self, someone_syncs: bool) -> None:
         """Take the power from all disks; maybe another program has just synced a file on each."""
@@ -140,6 +131,16 @@ class Machine:
                 _sync_a_file(place / "other")
         for place in self._disks:
             disks.cut_power(place)
+
+    def take_copy(self) -> None:
+        """Copy what the cut has left, and the promises."""
+        shutil.rmtree(self.copy, ignore_errors=True)
+        self.copy.mkdir()
+        if self.store.exists():
+            shutil.copytree(self.store, self.copy / "store", symlinks=True)
+        for file in (self.journal, self.acks):
+            if file.exists():
+                shutil.copy(file, self.copy)
 
     def close(self) -> None:
         """Let the disks go."""
@@ -152,22 +153,21 @@ class Machine:
 class _Trial:
     """One store, cut after cut."""
 
-    def __init__(
-        self, machine: Machine, zygote: Zygote, seed: int, without: str | None, keep: Path | None
-    ) -> None:
-        self.machine, self.zygote, self.seed, self.without, self.keep = machine, zygote, seed, without, keep
+    def __init__(self, machine: Machine, zygote: Zygote, seed: int, without: str | None) -> None:
+        self.machine, self.zygote, self.seed, self.without = machine, zygote, seed, without
         self.rng = random.Random(f"power {seed}")
 
-    def lives(self, moments: "_Moments") -> Iterator[tuple[list[str], str]]:
-        """Yield the violations of each cut, and what it was; the first violation ends the store."""
-        self.machine.prepare(self.zygote, self.seed)
+    def lives(self, moments: "_Moments") -> Iterator[tuple[list[str], str, list[str]]]:
+        """Yield the violations of each cut, what it was, and notes; the first violation ends the store."""
+        self.machine.prepare(self.zygote)
         for life in range(LIVES):
             moment = moments.choose(self.rng)
             someone_syncs = self.rng.random() < 0.3
             self._live_until(moment, life, someone_syncs)
+            notes: list[str] = []
+            violations = self._judge(notes)
             about = f"{self.machine.name}, store {self.seed}, life {life}, cut at {moment}"
-            violations = self._judge(about)
-            yield violations, about + (", somebody synced" if someone_syncs else "")
+            yield violations, about + (", somebody synced" if someone_syncs else ""), notes
             if violations:
                 return
 
@@ -189,23 +189,17 @@ class _Trial:
         machine.stop()
         assert outcome.error is None, outcome.error
 
-    def _judge(self, about: str) -> list[str]:
+    def _judge(self, notes: list[str]) -> list[str]:
         machine = self.machine
         machine.start()
         try:
-            before = machine.acks.parent / "before"
-            if self.keep is not None:
-                shutil.rmtree(before, ignore_errors=True)
-                shutil.copytree(machine.root, before / "root", symlinks=True)
-                for file in (machine.journal, machine.acks):
-                    if file.exists():
-                        shutil.copy(file, before)
-            outcome = self.zygote.run(
-                judge, str(machine.store), str(machine.journal), self.seed, acks.read(machine.acks)
-            )
-            violations = [f"the oracle failed: {outcome}"] if outcome.value is None else outcome.value
-            if violations and self.keep is not None:
-                shutil.copytree(before, self.keep / about.replace(" ", "-"), symlinks=True, dirs_exist_ok=True)
+            machine.take_copy()
+            promised = acks.read(machine.acks)
+            outcome = self.zygote.run(judge, str(machine.store), str(machine.journal), self.seed, promised)
+            if outcome.value is None:
+                return [f"the oracle failed: {outcome.error or outcome}"]
+            violations, found = outcome.value
+            notes += found
             return violations
         finally:
             machine.stop()
@@ -262,9 +256,10 @@ def live(
     return workload.run(store, journal, seed, ack, start=start)
 
 
-def judge(store: str, journal: str, seed: int, promised: list[acks.Event]) -> list[str]:
-    """Ask the oracle. For a process of its own."""
-    return oracle.check(store, journal, seed, promised)
+def judge(store: str, journal: str, seed: int, promised: list[acks.Event]) -> tuple[list[str], list[str]]:
+    """Ask the oracle; return violations and notes. For a process of its own."""
+    notes: list[str] = []
+    return oracle.check(store, journal, seed, promised, notes=notes), notes
 
 
 def _last(ack: Ack, nth: int) -> Ack:
