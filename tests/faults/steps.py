@@ -172,7 +172,9 @@ def place_of(target: int | str | Path) -> str:
     path = Path(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target)
     for directory in (path, *path.parents):
         if (directory / "lock").exists():
-            place = re.sub(r"[0-9a-f]{16,}|(?<=objects/)[0-9a-f]{2}", "*", str(path.relative_to(directory)))
+            place = re.sub(
+                r"[0-9a-f]{16,}|(?<=objects/)[0-9a-f]{2}|[\w-]+(?=\.parquet)", "*", str(path.relative_to(directory))
+            )
             return re.sub(r"\d[\dTZ-]{3,}", "N", place)
     return "above the store" if path.is_dir() else "a producer's journal"
 

@@ -7,8 +7,8 @@ disk need not hold yet: the content of a file until it is synced, a name until i
 Wherever the process relies on something, all that is under it must be synced by then:
 
     a rename        the content behind the new name
-    the database    bodies and their names, journal lines that an offset covers, rejected lines:
-                    before the first byte of the commit is written to the write-ahead log
+    the database    bodies and their names, journal lines that an offset covers, rejected lines, what
+                    is noted for a rebuild: before a byte of the commit is in the write-ahead log
     a promise       everything in the store
     a deletion      of a body: the commit that forgot it; of a segment or a snapshot: what covers it
 
@@ -42,11 +42,13 @@ _WRITES = {
 
 DATABASE, LOG = "store/records.duckdb", "store/records.duckdb.wal"
 OBJECTS, JOURNAL, SNAPSHOTS, PRODUCER = "store/blobs/objects", "store/journal", "store/snapshots", "app.ndjson"
+NOTES = ("store/removals.ndjson", "store/journals.json")
+"""What a rebuild has to know, beside the journal and the snapshot."""
 FREE = ("store/lock", "store/tmp", "store/blobs/stage")
 """What means nothing after a crash: nobody relies on it."""
 PROMISES = ("inserted", "collected", "pruned", "compacted", "snapshot")
-LEFT_BEHIND = f"{JOURNAL}/{workload.BASE_MS}-1-0.ndjson"
-"""What a killed process appended and never synced; nothing relies on it before it is read."""
+LEFT_BEHIND = f"{JOURNAL}/inserted/{workload.BASE_MS}-1-0.ndjson"
+"""What a killed process inserted and never synced; nothing relies on it before it is read."""
 LEFT_TO_DUCKDB = (LOG,)
 """A name that DuckDB makes and never syncs: ext4 and xfs make a new file's name durable with its content."""
 
@@ -188,7 +190,7 @@ def _relied_upon(disk: Disk, call: Call) -> tuple[list[str], str]:
         early = disk.unsynced("store") if event in PROMISES else []
         return [what for what in early if not any(free in what for free in FREE)], f"{event!r} was promised"
     if call.name in _WRITES and path == LOG:
-        early = disk.unsynced(OBJECTS, JOURNAL) + [what for what in disk.unsynced(PRODUCER) if "content" in what]
+        early = disk.unsynced(OBJECTS, JOURNAL, *NOTES) + [what for what in disk.unsynced(PRODUCER) if "content" in what]
         return early, "the database took note"
     if call.name.startswith("rename"):
         return [what for what in disk.unsynced(path) if "content" in what], "a name was given"
@@ -218,9 +220,9 @@ def live(root: str, seed: int) -> None:
     store, journal, ack = f"{root}/store", f"{root}/app.ndjson", acks.appending_to(f"{root}/acks")
     after = workload.run(store, journal, seed, ack)
     workload.append(f"{root}/{LEFT_BEHIND}", workload.line(seed, after))
-    journal_fd = os.open(f"{root}/{JOURNAL}", os.O_RDONLY)
-    os.fsync(journal_fd)  # a writer makes the name durable before it appends
-    os.close(journal_fd)
+    directory_fd = os.open(os.path.dirname(f"{root}/{LEFT_BEHIND}"), os.O_RDONLY)
+    os.fsync(directory_fd)  # a writer makes the name durable before it appends
+    os.close(directory_fd)
     with TraceStore(store) as opened:
         opened.insert_records([workload.record(seed, after + 1)])
         opened.stats()
