@@ -157,6 +157,7 @@ class _Replay:
         if evicted:
             self._retention.mark_evicted(evicted)
             self._rows.note_gone(len(evicted))
+            self._ingest.forget_confirmed()
 
     def _read(self, follower: JournalFollower, unread: Unread, until: Sequence[Position] | None) -> bool:
         """Drain a segment as far as it is asked for; True when that brought something."""

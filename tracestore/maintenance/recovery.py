@@ -1,22 +1,26 @@
 """Keeps what a rebuild needs: the latest snapshot, the removals since it, and the segments behind it.
 
 A snapshot is due once per ``SNAPSHOT_BYTES`` of new journal, and once a day while there is any. Own
-segments of the journal go as soon as a snapshot covers them, unless they are to be kept.
+segments of the journal go as soon as a snapshot covers them, unless they are to be kept. While a
+backup copies them, all stay as they are: the next snapshot is put off until it has ended.
 """
 
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from tracestore import durable
 from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
-from tracestore.errors import StoreUnavailable
+from tracestore.errors import StoreLocked, StoreUnavailable
 from tracestore.journal import Position, remove_segments
 from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import snapshot
+from tracestore.maintenance.pin import Removing, SnapshotRequest
 from tracestore.maintenance.removals import Removal, forget_removals, note_removal
 from tracestore.maintenance.snapshot import Snapshot
 
@@ -53,6 +57,9 @@ class Recovery:
         self._rows = rows
         self._now_ns = now_ns
         self._keep_journal = keep_journal
+        self._removing = Removing(layout)
+        self._request = SnapshotRequest(layout)
+        self._taking = threading.Lock()
         self._latest = snapshot.latest(layout.snapshots)
         self._since_ns = self._latest.taken_at_ns if self._latest else reader.oldest_insert_ns() or now_ns()
         self._new_bytes = sum(position.offset - self._covered(position) for position in self._positions())
@@ -81,25 +88,44 @@ class Recovery:
         """Note, durably, that bodies are about to be evicted."""
         self._note(None, digests)
 
+    def removing_allowed(self) -> AbstractContextManager[bool]:
+        """Give False while a backup copies this store: nothing that it names may go then."""
+        return self._removing.allowed()
+
     def take_if_due(self) -> Snapshot | None:
-        """Take a snapshot when there is enough new journal, or some and a day has passed."""
-        return self.take() if self._is_due() else None
+        """Take a snapshot when there is enough new journal, some and a day has passed, or a backup asks."""
+        if not self._is_due():
+            return None
+        with self._request.answering(), self._removing.allowed() as is_allowed:
+            return self._take() if is_allowed else None
 
     def take(self) -> Snapshot:
-        """Take a snapshot now, and let go what it makes needless; StoreUnavailable leaves the earlier one."""
-        self._latest = snapshot.take(self._database, self._layout.snapshots, self._now_ns())
-        forget_removals(self._layout.removals)
-        self._new_bytes, self._since_ns = 0, self._latest.taken_at_ns
-        if not self._keep_journal:
-            self._drop_segments(self._latest)
-        return self._latest
+        """Take a snapshot now, and let go what it makes needless; StoreUnavailable leaves the earlier one.
+
+        StoreLocked while a backup copies the earlier one.
+        """
+        with self._request.answering(), self._removing.allowed() as is_allowed:
+            if not is_allowed:
+                raise StoreLocked(f"{self._layout.root}: wanted to take a snapshot, found a backup running; wait for it")
+            return self._take()
+
+    def _take(self) -> Snapshot:
+        with self._taking:
+            self._latest = snapshot.take(self._database, self._layout.snapshots, self._now_ns())
+            forget_removals(self._layout.removals)
+            self._new_bytes, self._since_ns = 0, self._latest.taken_at_ns
+            if not self._keep_journal:
+                self._drop_segments(self._latest)
+            return self._latest
 
     def _is_due(self) -> bool:
-        if self._new_bytes >= SNAPSHOT_BYTES:
+        if self._new_bytes >= SNAPSHOT_BYTES or self._request.is_waiting():
             return True
         if self._new_bytes <= 0:
             return False
-        return abs(self._now_ns() - self._since_ns) >= SNAPSHOT_EVERY_NS
+        now_ns = self._now_ns()
+        self._since_ns = min(self._since_ns, now_ns)  # a clock that was set back
+        return now_ns - self._since_ns >= SNAPSHOT_EVERY_NS
 
     def _note(self, cutoff_ns: int | None, evicted: Sequence[bytes]) -> None:
         changed = [position for position in self._positions() if position.offset != self._covered(position)]

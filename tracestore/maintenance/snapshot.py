@@ -96,17 +96,18 @@ class Snapshot:
 def take(database: Database, directory: Path, now_ns: int) -> Snapshot:
     """Write a snapshot and remove the earlier ones; raises StoreUnavailable, and then those stay."""
     before = latest(directory)
+    taken_at_ns = max(now_ns, before.taken_at_ns + 1000 if before else 0)  # names ascend, whatever the clock does
     with _translated(directory):
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         durable.sync_directory(directory.parent)
-        path = directory / _name(max(now_ns, before.taken_at_ns + 1000 if before else 0))
+        path = directory / _name(taken_at_ns)
         unfinished = path.with_name(path.name + UNFINISHED)
         _clear(directory, keep={before.path.name} if before else set())
         unfinished.mkdir(mode=DIRECTORY_MODE)
         with consistent(database) as reader:
             offsets = reader.offsets()
             files = dict(_write_files(reader, unfinished, before))
-        snapshot = Snapshot(path, now_ns, schema_version(), offsets, files)
+        snapshot = Snapshot(path, taken_at_ns, schema_version(), offsets, files)
         _write_manifest(unfinished, snapshot)
         unfinished.rename(path)
         durable.sync_directory(directory)
