@@ -13,7 +13,7 @@ __all__ = ["main"]
 _EPILOG = """\b
 Exit codes:
   0    done
-  1    verify found damage, an import left something out, or the unexpected
+  1    verify found damage, repair left some, an import left something out, or the unexpected
   2    bad usage, value or SQL; prune without a rule
   3    no store at the path, or a damaged one
   4    another process holds the store
@@ -41,6 +41,7 @@ main = CommandGroup(
         "prune": "Delete what is past its age or over the byte cap.",
         "rebuild": "Make the database again from snapshot and journal.",
         "verify": "Check rows, ledger and bodies against one another.",
+        "repair": "Mend what verify finds; a dry run unless told.",
         "stats": "Count what is stored, and what it costs.",
         "import": "Bring in what another trace store holds.",
         "demo": "Record, collect and look at an example session.",

@@ -95,7 +95,7 @@ def _open_donor(path: Path) -> BlobStore:
             with blob_errors_translated():
                 return BlobStore(place, create=False)
     wanted = "a backup, a store or a directory of blobs"
-    raise InputInvalid(f"--from: wanted {wanted}, found no {OBJECTS}/ in {path}; check the path")
+    raise InputInvalid(f"donor (--from): wanted {wanted}, found no {OBJECTS}/ in {path}; check the path")
 
 
 def _segments(layout: StoreLayout, journals: Sequence[Path]) -> Iterator[str]:
@@ -104,5 +104,5 @@ def _segments(layout: StoreLayout, journals: Sequence[Path]) -> Iterator[str]:
     for journal in (*(path for path in own if path.exists()), *journals):
         found = scan(str(journal))
         if found is None:
-            raise InputInvalid(f"--journal: wanted a file or a directory, found nothing at {journal}; check the path")
+            raise InputInvalid(f"journals (--journal): wanted a file or a directory, found nothing at {journal}; check the path")
         yield from (file.path for file in found)
