@@ -157,9 +157,9 @@ def test_a_damaged_body_of_a_donor_is_not_taken(patient, tmp_path):
 
 def test_a_donor_that_is_none_is_refused_before_anything_is_done(patient, tmp_path):
     patient.damage(D1)
-    with pytest.raises(InputInvalid, match="--from.: wanted a backup"):
+    with pytest.raises(InputInvalid, match=r"--from\): wanted a backup"):
         patient.repair(donor=tmp_path)
-    with pytest.raises(InputInvalid, match="--journal.: wanted a file"):
+    with pytest.raises(InputInvalid, match=r"--journal\): wanted a file"):
         patient.repair(journals=[tmp_path / "none.ndjson"])
     assert patient.kinds() == ["corrupt"]
     assert not (patient.blobs / "quarantine").exists()

@@ -128,8 +128,8 @@ class Patient:
 
 def damaged(kind: str, content: bytes, facts: tuple[Any, ...]) -> bytes:
     if kind == "flip":
-        flipped = bytearray(content)
-        flipped[facts[1] % len(content)] ^= 1 << facts[2]
+        flipped = bytearray(content or b"\0")
+        flipped[facts[1] % len(flipped)] ^= 1 << facts[2]
         return bytes(flipped)
     if kind == "overwrite":
         return codec.encode(BODIES[facts[1]])

@@ -104,5 +104,6 @@ def _segments(layout: StoreLayout, journals: Sequence[Path]) -> Iterator[str]:
     for journal in (*(path for path in own if path.exists()), *journals):
         found = scan(str(journal))
         if found is None:
-            raise InputInvalid(f"journals (--journal): wanted a file or a directory, found nothing at {journal}; check the path")
+            wanted = "a file or a directory"
+            raise InputInvalid(f"journals (--journal): wanted {wanted}, found nothing at {journal}; check the path")
         yield from (file.path for file in found)
