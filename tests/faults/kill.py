@@ -5,7 +5,7 @@ workload on it in a forked child, lets it die, and asks the oracle in another ch
 tries die at a moment drawn from the length of a run, half at a step: before and after, at the
 first to the last time that a run comes to it. In a quarter of the tries a second thread prunes
 while the first one writes. In some the database is lost: before the run, which then dies in a
-rebuild or behind it, or after it, so that the oracle itself has it rebuilt.
+rebuild or behind it, or after it, deleted or torn, so that the oracle itself has it rebuilt.
 
 kill -9 loses nothing that was written: so the stores lie in memory (/dev/shm), and what a missing
 fsync loses is for the power cuts to find.
@@ -31,9 +31,8 @@ CAMPAIGN = "kill"
 WORKERS = 2
 RUN_S = 0.45
 """About the length of a run; a random moment is drawn from so much."""
-
-
-Loses = Literal["never", "before", "after"]
+Loses = Literal["never", "before", "after", "torn after"]
+PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Try:
     def __str__(self) -> str:
         where = f"{self.when} {self.step!r} no. {self.nth}" if self.step else f"after {self.after_s:.3f} s"
         store = "nothing" if self.from_nothing else "a template"
-        lost = f", database lost {self.loses_database}" if self.loses_database != "never" else ""
+        lost = f", database lost: {self.loses_database}" if self.loses_database != "never" else ""
         return f"try {self.number} ({where}, from {store}{', threads' if self.threads else ''}{lost})"
 
 
@@ -81,6 +80,16 @@ class Place:
         """Delete the database file and its write-ahead log."""
         for name in ("records.duckdb", "records.duckdb.wal"):
             (self.root / "store" / name).unlink(missing_ok=True)
+
+    def tear_database(self) -> None:
+        """Lose every eighth page of the database file, as a disk does that lied about its cache."""
+        path = self.root / "store" / "records.duckdb"
+        if not path.exists():
+            return
+        with path.open("r+b") as file:
+            for offset in range(PAGE_BYTES, path.stat().st_size, 8 * PAGE_BYTES):
+                file.seek(offset)
+                file.write(bytes(PAGE_BYTES))
 
 
 def run(count: int, seed: int, say: Callable[[str], None] = lambda text: None) -> Report:
@@ -141,7 +150,7 @@ class _Worker:
             time.sleep(attempt.after_s)
             child.kill()
         outcome = child.wait()
-        violations, notes = _verdict(self._zygote.run(judge, place, seed, attempt.loses_database == "after"))
+        violations, notes = _verdict(self._zygote.run(judge, place, seed, attempt.loses_database))
         if outcome.error or outcome.hung:
             violations.append(f"the run itself failed: {outcome.error or 'it hung'}")
         if violations:
@@ -167,7 +176,7 @@ def tries(count: int, seed: int, hits: dict[str, int]) -> Iterator[Try]:
     places: list[tuple[str, steps.When, int]] = []
     for number in range(count):
         from_nothing, threads = rng.random() < 0.2, rng.random() < 0.25
-        loses: Loses = rng.choices(["never", "before", "after"], [7, 1, 2])[0]
+        loses: Loses = rng.choices(["never", "before", "after", "torn after"], [7, 1, 1, 1])[0]
         if from_nothing and loses == "before":
             loses = "never"
         if number % 2:
@@ -202,11 +211,13 @@ def die(attempt: Try, place: Place, seed: int, start: int) -> None:
     live(place, seed, start, attempt.threads)
 
 
-def judge(place: Place, seed: int, loses_database: bool) -> tuple[list[str], list[str]]:
+def judge(place: Place, seed: int, loses_database: Loses = "never") -> tuple[list[str], list[str]]:
     """Return the oracle's violations and notes."""
     notes: list[str] = []
-    if loses_database:
+    if loses_database == "after":
         place.lose_database()
+    elif loses_database == "torn after":
+        place.tear_database()
     return oracle.check(place.store, place.journal, seed, acks.read(place.acks), notes=notes), notes
 
 

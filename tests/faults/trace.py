@@ -190,8 +190,8 @@ def _relied_upon(disk: Disk, call: Call) -> tuple[list[str], str]:
         early = disk.unsynced("store") if event in PROMISES else []
         return [what for what in early if not any(free in what for free in FREE)], f"{event!r} was promised"
     if call.name in _WRITES and path == LOG:
-        early = disk.unsynced(OBJECTS, JOURNAL, *NOTES) + [what for what in disk.unsynced(PRODUCER) if "content" in what]
-        return early, "the database took note"
+        lines = [what for what in disk.unsynced(PRODUCER) if "content" in what]
+        return disk.unsynced(OBJECTS, JOURNAL, *NOTES) + lines, "the database took note"
     if call.name.startswith("rename"):
         return [what for what in disk.unsynced(path) if "content" in what], "a name was given"
     if call.name.startswith("unlink") and _is_in(path, (OBJECTS,)):
