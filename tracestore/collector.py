@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tracestore.errors import TraceStoreError
 from tracestore.journal import Notice, SegmentChanged, Unread
+from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PruneSummary
 
@@ -68,7 +69,14 @@ class PruneFailed:
     error: TraceStoreError
 
 
-Event: TypeAlias = Collected | Idle | Torn | Pruned | PruneFailed | Notice
+@dataclass(frozen=True, slots=True)
+class SnapshotFailed:
+    """A snapshot that a backup asked for, and did not get; the earlier one stays."""
+
+    error: TraceStoreError
+
+
+Event: TypeAlias = Collected | Idle | Torn | Pruned | PruneFailed | SnapshotFailed | Notice
 Report: TypeAlias = Callable[[Event], None]
 
 
@@ -115,6 +123,7 @@ class Collector:
         """Collect until told to stop; then finish the batch and drain what is there once more."""
         while not stop.is_set():
             self.prune_when_due()
+            self.snapshot_when_asked()
             if not self._collect_once(stop):
                 self._report(Idle())
                 stop.wait(POLL_S)
@@ -137,6 +146,15 @@ class Collector:
         except TraceStoreError as error:
             self._report(PruneFailed(error))
         self._next_prune = self._clock() + self._prune_every_s
+
+    def snapshot_when_asked(self) -> None:
+        """Take a snapshot for a backup that waits for one; it cannot open the database itself."""
+        if not StoreLayout(self._store.path).snapshot_request.exists():
+            return
+        try:
+            self._store.snapshot()
+        except TraceStoreError as error:
+            self._report(SnapshotFailed(error))
 
     def close(self) -> None:
         """Let the journal go."""

@@ -9,6 +9,7 @@
       journal/         default place of segments, and rejected.ndjson
         inserted/      the segments of `insert_records`
       snapshots/       the latest good copy of the rows, as Parquet
+      snapshot-wanted  a backup asks the process that holds the store for a new one
       removals.ndjson  what was pruned since then
       journals.json    which journals elsewhere were followed
       blobs/           bodies: self-sufficient, rsync it and every body can be read back
@@ -63,6 +64,11 @@ class StoreLayout:
     def snapshots(self) -> Path:
         """The directory of snapshots."""
         return self.root / "snapshots"
+
+    @property
+    def snapshot_request(self) -> Path:
+        """Made by a backup that waits for a snapshot of the process that holds the store."""
+        return self.root / "snapshot-wanted"
 
     @property
     def journal(self) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from tracestore.cli.output import StatusLine, print_json_line, print_text, say
 from tracestore.cli.values import utc_text
 from tracestore.cli.wording import pruned_text
-from tracestore.collector import Collected, Collector, Event, Idle, Pruned, PruneFailed, Torn
+from tracestore.collector import Collected, Collector, Event, Idle, Pruned, PruneFailed, SnapshotFailed, Torn
 from tracestore.errors import TraceStoreError
 from tracestore.units import format_duration_ms, format_size_bytes
 
@@ -65,6 +65,8 @@ class JsonReport:
         elif isinstance(event, PruneFailed):
             self.prune_error = event.error
             self._print("prune_failed", {"error": type(event.error).__name__, "message": str(event.error)})
+        elif isinstance(event, SnapshotFailed):
+            self._print("snapshot_failed", {"error": type(event.error).__name__, "message": str(event.error)})
         else:
             self._print("notice", {"notice": event.kind.value} | _without(asdict(event), "kind"))
 
@@ -110,6 +112,8 @@ class PeopleReport:
         elif isinstance(event, PruneFailed):
             self.prune_error = event.error
             self.tell(f"prune failed and is tried again at its next turn: {event.error}")
+        elif isinstance(event, SnapshotFailed):
+            self.tell(f"a backup asked for a snapshot, which failed; it has to do with the one before: {event.error}")
         elif not isinstance(event, Idle | Torn):
             self.tell(f"warning: {event}" if event.is_warning else str(event))
         self._refresh()

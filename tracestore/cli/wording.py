@@ -15,7 +15,8 @@ def pruned_text(summary: PruneSummary) -> str:
     evicted = f" ({summary.bodies_evicted:,} over the cap)" if summary.bodies_evicted else ""
     back = format_size_bytes(summary.bytes_reclaimed)
     bodies = f"{summary.bodies_deleted:,} bodies{evicted}"
-    return f"{verb} {summary.records_deleted:,} records and {bodies}; {gave} {back} back to the disk"
+    later = "; bodies wait for the next prune, because a backup is running" if summary.sweep_postponed else ""
+    return f"{verb} {summary.records_deleted:,} records and {bodies}; {gave} {back} back to the disk{later}"
 
 
 def stats_of(store: "TraceStore") -> dict[str, Any]:

@@ -10,16 +10,18 @@ a crash, never a row that names a missing body:
               is named, change the ledger, then unlink
     return  5 compact the database file once enough of it is dead
 
+While a backup copies the store, 2 and 4 wait for the next prune: what it copies must not go.
+
 A policy deletes only where it was given: opening or reading a store never prunes.
 """
 
 import heapq
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
 
-from blobs import BlobStore, Digest, SweepPlan
+from blobs import BlobStore, Digest, SweepPlan, SweepSummary
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, compaction
 from tracestore.database.retention import Retention, Survivors
@@ -29,6 +31,7 @@ from tracestore.maintenance.retention import BodyUse, RetentionPolicy, disk_byte
 from tracestore.maintenance.summary import PruneSummary
 from tracestore.record import NS_PER_MS
 
+Confirm = Callable[[Sequence[Digest]], Collection[Digest]]
 Progress = Callable[[int, int], None]
 
 
@@ -106,7 +109,7 @@ class Pruner:
         file_bytes = self._database.file_bytes  # a checkpoint lets the file grow, and shrinks it where its end is free
         cutoff_ns = plan.survivors.cutoff_ns
         records = 0 if cutoff_ns is None or not plan.expired_records else self._expire(cutoff_ns)
-        self._secure(plan.evicted)
+        self._secure()
         evicted: set[bytes] = set()
 
         def confirm(chunk: Sequence[Digest]) -> Collection[Digest]:
@@ -123,8 +126,8 @@ class Pruner:
             evicted.update(evicted_now)
             return gone
 
-        with blob_errors_translated():
-            swept = self._blobs.apply(plan.sweep, confirm, force, on_progress)
+        with self._recovery.removing_allowed() if self._recovery else nullcontext(True) as is_allowed:
+            swept = self._sweep(plan, confirm, force, on_progress) if is_allowed else SweepSummary()
         if records:
             self._retention.forget_gone_bodies()
         if records or evicted:
@@ -139,6 +142,7 @@ class Pruner:
             bodies_evicted=len(evicted),
             files_deleted=swept.blobs_deleted + swept.leftovers_deleted,
             database_bytes_reclaimed=database_bytes,
+            sweep_postponed=not is_allowed and plan.sweep.dead_count > 0,
         )
 
     def _expire(self, cutoff_ns: int) -> int:
@@ -146,14 +150,18 @@ class Pruner:
             self._recovery.note_expiry(cutoff_ns)
         return self._retention.expire(cutoff_ns)
 
-    def _secure(self, evicted: Collection[bytes]) -> None:
-        """Put a due snapshot between what expired and the sweep; note what is to be evicted."""
-        if self._recovery is None:
-            return
-        with suppress(StoreUnavailable):  # the earlier snapshot and its notes still stand; a full disk needs the sweep
-            self._recovery.take_if_due()
-        if evicted:
-            self._recovery.note_evictions(sorted(evicted))
+    def _secure(self) -> None:
+        """Put a due snapshot between what expired and the sweep."""
+        if self._recovery:
+            with suppress(StoreUnavailable):  # the earlier one and its notes still stand; a full disk needs the sweep
+                self._recovery.take_if_due()
+
+    def _sweep(self, plan: PrunePlan, confirm: Confirm, force: bool, on_progress: Progress | None) -> SweepSummary:
+        """Delete the bodies; what is to be evicted is noted first, for a rebuild."""
+        if self._recovery and plan.evicted:
+            self._recovery.note_evictions(sorted(plan.evicted))
+        with blob_errors_translated():
+            return self._blobs.apply(plan.sweep, confirm, force, on_progress)
 
     def _evictions(self, policy: RetentionPolicy, survivors: Survivors) -> Iterable[BodyUse]:
         if policy.max_total_body_bytes is None:

@@ -99,22 +99,23 @@ class Recovery:
         with self._request.answering(), self._removing.allowed() as is_allowed:
             return self._take() if is_allowed else None
 
-    def take(self) -> Snapshot:
+    def take(self, *, drop_segments: bool = False) -> Snapshot:
         """Take a snapshot now, and let go what it makes needless; StoreUnavailable leaves the earlier one.
 
-        StoreLocked while a backup copies the earlier one.
+        ``drop_segments`` lets covered segments go even where they are to be kept. StoreLocked while
+        a backup copies the earlier snapshot.
         """
         with self._request.answering(), self._removing.allowed() as is_allowed:
             if not is_allowed:
-                raise StoreLocked(f"{self._layout.root}: wanted to take a snapshot, found a backup running; wait for it")
-            return self._take()
+                raise StoreLocked(f"{self._layout.root}: wanted to take a snapshot, found a backup; wait for its end")
+            return self._take(drop_segments=drop_segments)
 
-    def _take(self) -> Snapshot:
+    def _take(self, *, drop_segments: bool = False) -> Snapshot:
         with self._taking:
             self._latest = snapshot.take(self._database, self._layout.snapshots, self._now_ns())
             forget_removals(self._layout.removals)
-            self._new_bytes, self._since_ns = 0, self._latest.taken_at_ns
-            if not self._keep_journal:
+            self._new_bytes, self._since_ns = 0, self._now_ns()
+            if drop_segments or not self._keep_journal:
                 self._drop_segments(self._latest)
             return self._latest
 

@@ -17,7 +17,25 @@ class PruneSummary:
     """Those of the deleted bodies that the byte cap took; their rows stay."""
     files_deleted: int = 0
     database_bytes_reclaimed: int = 0
+    sweep_postponed: bool = False
+    """A backup is running: no body went, the next prune takes what this one would have."""
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetReport:
+    """What was erased, and what could not be reached."""
+
+    records: int
+    bodies: int
+    shared_bodies: int
+    """Bodies of the erased records that stay because other records name them."""
+    copies: int
+    """Files in quarantine that held one of the bodies."""
+    segments: int
+    """Segments of the store's own journal that are gone."""
+    left: tuple[str, ...]
+    """Where it still is, or may be, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
