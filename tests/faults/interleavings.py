@@ -1,8 +1,11 @@
-"""Writer and sweeper, each stopped at every step while the other one runs.
+"""Writer, sweeper and snapshot, each stopped at every step while another one runs.
 
-One of them comes to a step and stands still there; the other starts, and runs to its end or until
-it waits for a lock; then the first goes on. Invariant I4 has to hold under each of these orders: no
-body is deleted that a committed row names. No order depends on luck or on time.
+One of them comes to a step and stands still there; another starts, and runs to its end or until it
+waits for a lock; then the first goes on. No order depends on luck or on time. What has to hold:
+
+    writer and sweeper     invariant I4: no body is deleted that a committed row names
+    snapshot and sweeper   a store that loses its database then is rebuilt as it was: nothing that
+                           retention removed rises again, and no body counts as lost
 
 The writer sends again what is about to go: a body whose records expire, a body that the byte cap
 evicts, one more record of an expiring turn. All tries share one store; each has bodies of its own.
@@ -15,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,30 +43,40 @@ WRITE_STEPS = (
 )  # fmt: skip
 
 
+SNAPSHOT_STEPS = (
+    "snapshot file finished", "snapshot manifest written", "snapshot taken", "old snapshots cleared",
+    "removals forgotten", "segments removed",
+)  # fmt: skip
+NOTING_STEPS = ("removal noted", "rows expired", "bodies marked evicted", "sweep deletes", "prune recorded")
+Side = Literal["writer", "sweeper", "snapshot"]
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who stands still where, what the writer sends and what the sweeper may delete."""
+    """Who stands still where, who runs meanwhile, what is sent and what may be deleted."""
 
-    stands: Literal["sweeper", "writer"]
+    stands: Side
+    runs: Side
     step: str
     when: steps.When
-    sent: Literal["its body", "its turn", "a new body"]
     policy: RetentionPolicy
+    sent: Literal["its body", "its turn", "a new body"] = "its body"
 
     def __str__(self) -> str:
-        deletes = "by age" if self.policy is WEEK else "by size"
-        return f"{self.stands} stands {self.when} {self.step!r}, prune {deletes}, writer sends {self.sent}"
+        about = f"prune by {'age' if self.policy is WEEK else 'size'}"
+        about += f", {self.sent} is sent" if "writer" in (self.stands, self.runs) else ""
+        return f"{self.stands} stands {self.when} {self.step!r}, {self.runs} runs, {about}"
 
 
 def orders() -> Iterator[Order]:
     """Yield every order; some do not come about."""
-    for policy in (WEEK, NOTHING):
-        for when in ("after", "before"):
-            for sent in ("its body", "its turn", "a new body"):
-                for step in PRUNE_STEPS:
-                    yield Order("sweeper", step, when, sent, policy)
-                for step in WRITE_STEPS:
-                    yield Order("writer", step, when, sent, policy)
+    whens: tuple[steps.When, ...] = ("after", "before")
+    for policy, when in product((WEEK, NOTHING), whens):
+        for sent in ("its body", "its turn", "a new body"):
+            yield from (Order("sweeper", "writer", step, when, policy, sent) for step in PRUNE_STEPS)
+            yield from (Order("writer", "sweeper", step, when, policy, sent) for step in WRITE_STEPS)
+        yield from (Order("snapshot", "sweeper", step, when, policy) for step in SNAPSHOT_STEPS)
+        yield from (Order("sweeper", "snapshot", step, when, policy) for step in NOTING_STEPS)
 
 
 def run(count: int = 0, seed: int = 0, without: str | None = None) -> Report:
@@ -95,13 +109,16 @@ def _play(store: TraceStore, order: Order, name: str, report: Report) -> None:
     sides = {
         "writer": lambda: _send(store, _record(f"new {name}", NEW_MS, turn, text)),
         "sweeper": lambda: store.prune(order.policy),
+        "snapshot": store.snapshot,
     }
-    first = sides.pop(order.stands)
     try:
-        if not _in_order(store, order, first, *sides.values()):
+        if not _in_order(store, order, sides[order.stands], sides[order.runs]):
             report.notes["step not met"] += 1  # a body that is there already is not staged, and the like
             return
-        found = [*_broken(store, turn, text, may_evict=order.policy is NOTHING)]
+        if "snapshot" in (order.stands, order.runs):
+            found = [*_rebuilt_otherwise(store)]
+        else:
+            found = [*_broken(store, turn, text, may_evict=order.policy is NOTHING)]
     except TraceStoreError as error:
         found = [f"{type(error).__name__}: {error}"]
     report.add(found, str(order))
@@ -127,6 +144,23 @@ def _broken(store: TraceStore, turn: str, text: str, *, may_evict: bool) -> Iter
     for finding in store.verify(data=True).findings:
         if not finding.harmless:
             yield f"verify: {finding.kind}: {finding.detail}"
+
+
+def _rebuilt_otherwise(store: TraceStore) -> Iterator[str]:
+    """Rebuild a copy of the store without its database, and say where it differs."""
+    with tempfile.TemporaryDirectory(prefix="tracestore-rebuilt-") as home:
+        copy = Path(home) / "store"
+        shutil.copytree(store.path, copy, ignore=shutil.ignore_patterns("records.duckdb*"))
+        with TraceStore(copy, now_ns=_now) as rebuilt:
+            there, after = _states(store), _states(rebuilt)
+    for own_id in sorted(there.keys() | after.keys()):
+        if there.get(own_id) != after.get(own_id):
+            yield f"{own_id!r} is {there.get(own_id, 'gone')}, and after a rebuild {after.get(own_id, 'gone')}"
+
+
+def _states(store: TraceStore) -> dict[str, str]:
+    result = store.sql("SELECT producer_id, state FROM records JOIN bodies ON bodies.digest = records.body_digest")
+    return dict(result.rows)
 
 
 def _in_order(store: TraceStore, order: Order, first: Callable[[], object], second: Callable[[], object]) -> bool:
