@@ -72,8 +72,8 @@ def test_each_required_field_is_missed_by_name(record):
         (b'{"a": NaN}', "line: wanted one JSON object, found NaN, which is not JSON"),
         (b'{"kind":"log","msg":"\xff"}', "line: wanted UTF-8, found invalid start byte at byte 21"),
         (b"\xef\xbb\xbf{}", "line: wanted one JSON object"),
-        (b"[" * 100_000, "line: wanted JSON of ordinary depth, found it nested too deeply"),
-        (b'{"a":' * 30_000 + b"1" + b"}" * 30_000, "line: wanted JSON of ordinary depth, found it nested too deeply"),
+        (b"[" * 100_000, "line: wanted at most 200 levels of nesting, found far more"),
+        (b'{"a":' * 30_000 + b"1" + b"}" * 30_000, "line: wanted at most 200 levels of nesting, found far more"),
         (b"[" * 950 + b"]" * 950, "record: wanted an object, found list"),
     ],
 )

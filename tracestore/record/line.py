@@ -23,12 +23,11 @@ import msgspec
 
 from tracestore.errors import RecordInvalid
 from tracestore.record.kinds import KEYS, KINDS, LogRecord, Record, SpanClose, SpanOpen
+from tracestore.record.limits import DEPTH_LIMIT, check_attributes, check_body, check_values
 
 NS_PER_MS = 1_000_000
 TIMESTAMP_LIMIT_MS = 2**63 // NS_PER_MS
 EXACT_DOUBLE_LIMIT = 2**53
-DEPTH_LIMIT = 200
-"""Levels of nesting: Python's own JSON reader gives up near 1,000, less the frames of its caller."""
 _NS_EXPONENT = -6
 _ONE_NS = Decimal("0.000001")
 
@@ -63,6 +62,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 def decode_line(data: bytes) -> Line:
     """Read one journal line, without its newline."""
+    check_values(data)
     try:
         record = _decode(data)
         if isinstance(record.timestamp, float):  # it has a fraction, and a double loses its nanoseconds
@@ -155,6 +155,9 @@ def milliseconds_of(timestamp_ns: int) -> int | Decimal:
 def _finish(record: Record, extra: dict[str, Any] | None, *, is_unicode: bool) -> Line:
     """Take body and time out of a decoded record, and check what types alone do not say."""
     body = _body_bytes(record)
+    if body is not None:
+        check_body(body)
+    check_attributes(record.attributes)
     timestamp_ns, is_whole = _timestamp_ns(record.timestamp)
     _check_links(record)
     exact = None
@@ -222,7 +225,7 @@ def _decode_by_standard_library(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise RecordInvalid(f"line: wanted UTF-8, found {error.reason} at byte {error.start}") from error
     except RecursionError as error:
-        raise RecordInvalid("line: wanted JSON of ordinary depth, found it nested too deeply") from error
+        raise RecordInvalid(f"line: wanted at most {DEPTH_LIMIT} levels of nesting, found far more") from error
     except ValueError as error:
         raise RecordInvalid(f"line: wanted one JSON object, found {error}") from error
 
