@@ -1,13 +1,14 @@
 """Is the campaign sharp? Stores that lack one safety step each; every one has to be caught.
 
-A canary is a build with one sync of one place, the mutex or the look before the deletion taken
-away. The syncs are not listed by hand: a run is asked which it does, at which places, so that a
+A canary is a build with one sync of one place, one note, the mutex or the look before the deletion
+taken away. The syncs are not listed by hand: a run is asked which it does, at which places, so that a
 sync that is added is a canary from then on. What catches them:
 
     every sync              `trace`: the order of the real system calls breaks the protocol. On one
                             ext4 or xfs a later fsync makes up for most of them, so a power cut
                             alone would let them by (`power` and `blocklog` take ``without`` too)
     the mutex, the re-check `interleavings`: some forced order loses a body
+    notes for a rebuild     `kill`, with the database lost before there is a snapshot
 
 A campaign that misses more than one in twenty has failed.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults import interleavings, steps, trace
+from tests.faults import interleavings, kill, steps, trace
 from tests.faults.report import Report
 from tests.faults.zygote import Zygote
 
@@ -48,6 +49,8 @@ def run(count: int = 0, seed: int = SEED, say: Callable[[str], None] = lambda te
         whole = trace.run(_made(root / "traced"), SEED) + trace.run(_made(root / "inserting first"), SEED - 1)
         with ThreadPoolExecutor(WORKERS) as pool:
             heard = dict(zip(syncs, pool.map(lambda name: _traced(root, name), syncs), strict=True))
+        with Zygote() as zygote:
+            heard |= {name: _rebuilt(zygote, root, name) for name in steps.NOTES}
     finally:
         shutil.rmtree(root)
     for name in (steps.RECHECK, steps.LOCK):
@@ -76,6 +79,21 @@ def discover(root: Path, seed: int = SEED) -> list[str]:
 def _traced(root: Path, name: str) -> bool:
     place = _made(Path(tempfile.mkdtemp(dir=root)))
     return bool(trace.run(place, SEED, name))
+
+
+def _rebuilt(zygote: Zygote, root: Path, name: str) -> bool:
+    """Tell whether the oracle notices that a note was missing for a rebuild."""
+    place = kill.Place(_made(root / name))
+    if not zygote.run(_die_without, place, name).was_killed:
+        raise RuntimeError(f"a run without {name!r} should have died before its snapshot")
+    judged = zygote.run(kill.judge, place, SEED, "after")
+    return judged.value is None or judged.value[0] != []
+
+
+def _die_without(place: kill.Place, name: str) -> None:
+    steps.remove(name)
+    steps.kill_at("snapshot taken")
+    kill.live(place, SEED, 0)
 
 
 def _made(root: Path) -> Path:

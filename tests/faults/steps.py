@@ -78,6 +78,7 @@ STEPS: dict[str, Step] = {
     "database detached": Step("tracestore.database.connection", "Database._detach"),
     "database attached": Step("tracestore.database.connection", "Database._reattach"),
     "swap": Step("tracestore.database.connection", "Database.swap"),
+    "journal noted": Step("tracestore.maintenance.recovery", "Recovery.note_journal"),
     "removal noted": Step("tracestore.maintenance.recovery", "note_removal"),
     "removals forgotten": Step("tracestore.maintenance.recovery", "forget_removals"),
     "snapshot file finished": Step("tracestore.maintenance.snapshot", "_finish"),
@@ -107,6 +108,8 @@ SYNCS = (
 )  # fmt: skip
 """Steps of `STEPS` that make something durable and do nothing else. Written "step @ place" it is the step at one
 place of the store, as `sync_places` names them: a shard and the directory above it are different promises."""
+NOTES = ("journal noted", "removal noted")
+"""Steps of `STEPS` that write down what a rebuild has to know, and do nothing else."""
 _AT = " @ "
 
 
@@ -236,8 +239,10 @@ def _removal(name: str) -> Sequence[tuple[Step, Callable[[Any], Any]]]:
     if name == RECHECK:
         return [(STEPS["sweep confirms"], _deleting_unconfirmed)]
     step, _, place = name.partition(_AT)
+    if step in NOTES:
+        return [(STEPS[step], lambda original: lambda *args: None)]
     if step not in SYNCS:
-        raise ValueError(f"wanted {LOCK}, {RECHECK} or one of {', '.join(SYNCS)}; found {name!r}")
+        raise ValueError(f"wanted {LOCK}, {RECHECK} or one of {', '.join(SYNCS + NOTES)}; found {name!r}")
     return [(STEPS[step], partial(_not_syncing, place))]
 
 
