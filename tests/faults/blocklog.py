@@ -8,8 +8,8 @@ at one place of the log leaves what stood before the last flush, and of what cam
     reordered   any of the writes since the flush, each whole or some of its pages: a disk's cache
 
 Each state is mounted, so that the file system mends itself, and judged by the oracle with the
-promises that were given before the cut. Many states mount to the same files: those are judged once
-for each number of promises.
+promises that were given before the cut; in some the database is lost as well. Many states mount to
+the same files: those are judged once for each number of promises.
 """
 
 import json
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from tests.faults import acks, blockdevice, disks, power
+from tests.faults import acks, blockdevice, disks, kill, power
 from tests.faults.acks import Event
 from tests.faults.blockdevice import Entry, Flush, Mark, Write
 from tests.faults.report import KEPT, Report, keep
@@ -42,6 +42,8 @@ class State:
     """The cut stands before this entry of the log."""
     flushed: int
     writes: Sequence[Write]
+    loses_database: kill.Loses
+    """What happens to the database on top of that."""
 
 
 def run(
@@ -83,7 +85,7 @@ class Recording:
     kind: str
     seed: int
     log: list[Entry] = field(default_factory=list)
-    judged: set[tuple[bytes, int]] = field(default_factory=set)
+    judged: set[tuple[bytes, int, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.directory.mkdir()
@@ -124,7 +126,8 @@ class Recording:
                 self._bring_back(state)
                 violations = self._judge(zygote, disk, state, notes)
                 self._latest = disk, state
-                yield violations, f"{self.kind}, seed {self.seed}, {state.kind} at {state.at} of {len(self.log)}", notes
+                about = f"{self.kind}, seed {self.seed}, {state.kind} at {state.at} of {len(self.log)}"
+                yield violations, f"{about}, database lost {state.loses_database}", notes
         self.probe.unlink()
         self.base.unlink()
 
@@ -155,11 +158,12 @@ class Recording:
             assert isinstance(last, Write)
             kind = rng.choice(("prefix", "torn", "reordered", "reordered"))
             if kind == "torn" and len(last.pages) > 1:
-                yield State(kind, place, flushed, [*since, *_some(rng, last.pages)])
+                writes = [*since, *_some(rng, last.pages)]
             elif kind == "reordered":
-                yield State(kind, place, flushed, _reordered(rng, [*since, last]))
+                writes = _reordered(rng, [*since, last])
             else:
-                yield State("prefix", place, flushed, since)
+                kind, writes = "prefix", since
+            yield State(kind, place, flushed, writes, rng.choice(power.LOSES))
 
     def promises(self, at: int) -> list[Event]:
         """Return what had been promised before an entry of the log."""
@@ -172,12 +176,12 @@ class Recording:
         except OSError as error:
             return [f"the file system does not mount: {error}"]
         try:
-            known = (_fingerprint(self.mounted), len(promised))
+            known = (_fingerprint(self.mounted), len(promised), state.loses_database)
             if known in self.judged:
                 return []
             self.judged.add(known)
             notes.append("different")
-            outcome = zygote.run(power.judge, *self._files, self.seed, promised)
+            outcome = zygote.run(power.judge, *self._files, self.seed, promised, state.loses_database)
             if outcome.value is None:
                 return [f"the oracle failed: {outcome.error or outcome}"]
             violations, found = outcome.value

@@ -7,8 +7,9 @@ renames durable whose files are not. The disks are mounted again, the oracle jud
 store lives on until its next cut.
 
 Two machines take turns. On one everything lies on one file system, whose journal keeps the order
-of renames for whoever forgets to sync. On the other the database, the blobs and the application's
-journal lie on three disks that know nothing of one another: there a missing sync shows.
+of renames for whoever forgets to sync. On the other the database, the blobs, the journals and the
+snapshots lie on disks that know nothing of one another: there a missing sync shows. After some
+cuts the database is lost as well: then snapshot and journal together must hold every promise.
 """
 
 import os
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from itertools import count as numbers
 from pathlib import Path
 
-from tests.faults import acks, disks, oracle, steps, workload
+from tests.faults import acks, disks, kill, oracle, steps, workload
 from tests.faults.acks import Ack
 from tests.faults.report import KEPT, Report, keep
 from tests.faults.zygote import Zygote
@@ -33,6 +34,9 @@ LIVES = 3
 """Cuts that one store goes through."""
 RECORDS_OF_A_LIFE = 200
 """More than one life has; the next one starts beyond."""
+PARTS = ("blobs", "journal", "snapshots")
+"""Directories of a store that may lie on a disk of their own."""
+LOSES: tuple[kill.Loses, ...] = ("never", "never", "never", "after", "torn after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,47 +86,51 @@ def run(
 
 
 class Machine:
-    """One or three disks, and a store on them."""
+    """One disk or several, and a store on them."""
 
     def __init__(self, directory: Path, kind: str, apart: bool) -> None:
         directory.mkdir()
-        self.kind = kind
-        self.apart = apart
-        self.name = f"{kind} {'on three disks' if apart else 'on one disk'}"
+        self.name = f"{kind} {'on four disks' if apart else 'on one disk'}"
         self.acks = directory / "acks"
         self.copy = directory / "copy"
         """Files of the store as the last cut left them."""
-        self._disks: dict[Path, disks.Disk] = {}
-        self._mounted: list[Path] = []
-        for name in ("store", "blobs", "journal") if apart else ("store",):
-            disks.format_image(directory / f"{name}.image", kind)
-            self._disks[directory / name] = disks.Disk(directory / f"{name}.image", kind)
         self.store = directory / "store" / "store"
         self.journal = directory / ("journal" if apart else "store") / "app.ndjson"
-        self._blobs = directory / "blobs" / "blobs"
+        self._bound = {directory / part / "files": self.store / part for part in PARTS} if apart else {}
+        self._mounted: list[Path] = []
+        self._disks: dict[Path, disks.Disk] = {}
+        for name in ("store", *PARTS) if apart else ("store",):
+            disks.format_image(directory / f"{name}.image", kind)
+            self._disks[directory / name] = disks.Disk(directory / f"{name}.image", kind)
+
+    def prepare(self, zygote: Zygote) -> None:
+        """Make what must be there before a store can lie on several disks: the store, without a record."""
+        if not self._bound:
+            return
+        self._mount_disks()
+        made = zygote.run(make_store, str(self.store))
+        assert made.error is None, made.error
+        for files, part in self._bound.items():
+            part.mkdir(mode=0o700, exist_ok=True)
+            shutil.copytree(part, files)
+        self.stop()
 
     def start(self) -> None:
         """Mount everything."""
-        for place, disk in self._disks.items():
-            disk.mount(place)
-            self._mounted.append(place)
-        if self.apart and self._blobs.exists():
-            disks.bind(self._blobs, self.store / "blobs")
-            self._mounted.append(self.store / "blobs")
+        self._mount_disks()
+        for files, part in self._bound.items():
+            disks.bind(files, part)
+            self._mounted.append(part)
 
     def stop(self) -> None:
         """Unmount everything."""
         while self._mounted:
             disks.unmount(self._mounted.pop())
 
-    def prepare(self, zygote: Zygote) -> None:
-        """Make what must be there before a store can lie on three disks: the store, without a record."""
-        if self.apart:
-            self.start()
-            made = zygote.run(make_store, str(self.store))
-            assert made.error is None, made.error
-            shutil.copytree(self.store / "blobs", self._blobs)
-            self.stop()
+    def _mount_disks(self) -> None:
+        for place, disk in self._disks.items():
+            disk.mount(place)
+            self._mounted.append(place)
 
     def cut(self, someone_syncs: bool) -> None:
         """Take the power from all disks; maybe another program has just synced a file on each."""
@@ -164,10 +172,12 @@ class _Trial:
             moment = moments.choose(self.rng)
             someone_syncs = self.rng.random() < 0.3
             self._live_until(moment, life, someone_syncs)
+            loses = self.rng.choice(LOSES)
             notes: list[str] = []
-            violations = self._judge(notes)
+            violations = self._judge(loses, notes)
             about = f"{self.machine.name}, store {self.seed}, life {life}, cut at {moment}"
-            yield violations, about + (", somebody synced" if someone_syncs else ""), notes
+            about += ", somebody synced" if someone_syncs else ""
+            yield violations, about + (f", database lost {loses}" if loses != "never" else ""), notes
             if violations:
                 return
 
@@ -189,13 +199,13 @@ class _Trial:
         machine.stop()
         assert outcome.error is None, outcome.error
 
-    def _judge(self, notes: list[str]) -> list[str]:
+    def _judge(self, loses: kill.Loses, notes: list[str]) -> list[str]:
         machine = self.machine
         machine.start()
         try:
             machine.take_copy()
-            promised = acks.read(machine.acks)
-            outcome = self.zygote.run(judge, str(machine.store), str(machine.journal), self.seed, promised)
+            files = str(machine.store), str(machine.journal)
+            outcome = self.zygote.run(judge, *files, self.seed, acks.read(machine.acks), loses)
             if outcome.value is None:
                 return [f"the oracle failed: {outcome.error or outcome}"]
             violations, found = outcome.value
@@ -256,9 +266,16 @@ def live(
     return workload.run(store, journal, seed, ack, start=start)
 
 
-def judge(store: str, journal: str, seed: int, promised: list[acks.Event]) -> tuple[list[str], list[str]]:
+def judge(
+    store: str, journal: str, seed: int, promised: list[acks.Event], loses_database: kill.Loses
+) -> tuple[list[str], list[str]]:
     """Ask the oracle; return violations and notes. For a process of its own."""
     notes: list[str] = []
+    place = kill.Place(Path(store).parent)
+    if loses_database == "after":
+        place.lose_database()
+    elif loses_database == "torn after":
+        place.tear_database()
     return oracle.check(store, journal, seed, promised, notes=notes), notes
 
 
