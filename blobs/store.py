@@ -161,6 +161,17 @@ class BlobStore:
         with self.lock:
             return self._backend.set_aside(path, name)
 
+    def erase_aside(self, digests: Collection[bytes]) -> int:
+        """Unlink every file in quarantine/ that holds one of these bodies, or is called by its digest."""
+        wanted = {Digest(digest) for digest in digests}
+        names = tuple(digest.hex() for digest in wanted)
+        with self.lock:
+            paths = {path for path, _, _ in self.salvage([layout.QUARANTINE], wanted)}
+            paths |= {path for path in self._backend.files(layout.QUARANTINE) if _last(path).startswith(names)}
+            for path in paths:
+                self._backend.erase(path)
+        return len(paths)
+
     def protect(self, digest: Digest) -> None:
         """Give a blob's file the mode that it was made with."""
         self._backend.protect(digest)
@@ -205,6 +216,10 @@ class BlobStore:
             with suppress(BlobError):  # the first error is the one to tell; what stays in stage/ is swept
                 self._backend.discard(staged)
             raise
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _encoded(bodies: Mapping[Digest, bytes]) -> Iterator[tuple[Digest, bytes]]:

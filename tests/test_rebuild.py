@@ -44,7 +44,8 @@ def rebuilt(store, open_store):
         lose(store)
         again = open_store(**options)
         assert content(again) == before
-        assert again.verify(data=True).findings == ()
+        # Replay writes the bodies of lines that are removed once more; the next prune takes them.
+        assert again.verify(data=True).is_clean
         return again
 
     return lose_and_open
@@ -157,8 +158,11 @@ class TestRemovals:
         store.insert_records(make.turn("t", request="goes", response="comes back"))
         store.prune(NOTHING)
         store.insert_records(make.turn("u", request="comes back", response="new"))
-        records = rebuilt().get_turn("t")
+        again = rebuilt()
+        again.prune(KEEP)
+        records = again.get_turn("t")
         assert [record.body_state for record in records] == ["evicted", None, "present"]
+        assert again.verify(data=True).findings == ()
 
     def test_a_prune_by_a_clock_that_ran_ahead_takes_nothing_later_with_it(self, store, make, clock, rebuilt):
         clock.forward(days=10_000)

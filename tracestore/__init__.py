@@ -41,7 +41,7 @@ from tracestore.errors import (
 
 if TYPE_CHECKING:
     from tracestore.maintenance.retention import DEFAULT_RETENTION, RetentionPolicy
-    from tracestore.maintenance.summary import Damage, Mend, PruneSummary, RepairReport, VerifyReport
+    from tracestore.maintenance.summary import Damage, ForgetReport, Mend, PruneSummary, RepairReport, VerifyReport
     from tracestore.record import LogRecord, Record, SpanClose, SpanOpen, StoredRecord
     from tracestore.store import TraceStore
     from tracestore.write_side import InsertSummary
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_RETENTION",
     "Damage",
+    "ForgetReport",
     "InputInvalid",
     "InsertSummary",
     "LogRecord",
@@ -75,7 +76,9 @@ __all__ = [
 
 _HOMES = {
     "tracestore.maintenance.retention": ("DEFAULT_RETENTION", "RetentionPolicy"),
-    "tracestore.maintenance.summary": ("Damage", "Mend", "PruneSummary", "RepairReport", "VerifyReport"),
+    "tracestore.maintenance.summary": (
+        "Damage", "ForgetReport", "Mend", "PruneSummary", "RepairReport", "VerifyReport",
+    ),
     "tracestore.record": ("LogRecord", "Record", "SpanClose", "SpanOpen", "StoredRecord"),
     "tracestore.store": ("TraceStore",),
     "tracestore.write_side": ("InsertSummary",),

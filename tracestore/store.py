@@ -21,7 +21,7 @@ from tracestore.errors import InputInvalid, RecordInvalid, StoreBroken, StoreLoc
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
-from tracestore.maintenance.summary import PruneSummary, RepairReport, VerifyReport
+from tracestore.maintenance.summary import ForgetReport, PruneSummary, RepairReport, VerifyReport
 from tracestore.opening import holds_anything, lines_wait, lock_store, needs_database
 from tracestore.record import (
     NS_PER_MS,
@@ -191,7 +191,17 @@ class TraceStore:
             try:
                 return self._blobs.get(digest)
             except BlobNotFound:
-                return None
+                return self._settled_body(digest)
+
+    def _settled_body(self, digest: Digest) -> bytes | None:
+        """Look once more, where the body may wait in the journal."""
+        if self._write_side is None or not self._write_side.is_behind:
+            return None
+        self._settle()
+        try:
+            return self._blobs.get(digest)
+        except BlobNotFound:
+            return None
 
     def fetch_body(self, record: StoredRecord) -> None:
         """Put the body into a record, and say in ``body_state`` why it is not there otherwise."""
@@ -291,6 +301,26 @@ class TraceStore:
                 donor=None if donor is None else Path(donor), journals=[Path(path) for path in journals],
                 bodies_went=bodies_went, on_progress=on_progress,
             )  # fmt: skip
+
+    def forget(
+        self, *, turn_id: str | None = None, conversation_id: str | None = None, digest: str | None = None
+    ) -> ForgetReport:
+        """Erase a turn, a conversation or a body from every place this store reaches; there is no way back.
+
+        Exactly one is given, else InputInvalid. The report names what could not be reached.
+        """
+        from tracestore.maintenance.forget import Forgetting, Target
+
+        try:
+            target = Target(turn_id, conversation_id, None if digest is None else Digest.parse(digest))
+        except DigestInvalid as error:
+            raise InputInvalid(str(error)) from error
+        parts = self._writing("forget")
+        with self._inserting:
+            parts.settle()
+            parts.let_segment_go()
+            layout = StoreLayout(self.path)
+            return Forgetting(layout, self._database, self._blobs, parts.recovery, parts.bodies_went).run(target)
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes; bytes are bytes, `blob_bytes_on_disk` counts blocks as `du` does."""

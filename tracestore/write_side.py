@@ -179,6 +179,10 @@ class WriteSide:
                 self.recovery.take_if_due()
             yield drained
 
+    def let_segment_go(self) -> None:
+        """End the segment that is appended to; the next insert starts another."""
+        self._journal.close()
+
     def bodies_went(self, kept_in_ledger: int) -> None:
         """Take note that bodies are removed: the drain looks at the disk, and at the ledger, again."""
         self.ingest.forget_confirmed()

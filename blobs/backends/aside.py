@@ -57,6 +57,13 @@ def set_aside(root_fd: int, path: str, name: str) -> str:
     return f"{layout.QUARANTINE}/{name}"
 
 
+def erase(root_fd: int, path: str) -> None:
+    """Unlink a file that was set aside, durably."""
+    with _parent(root_fd, path) as (parent_fd, name):
+        os.unlink(name, dir_fd=parent_fd)
+        durable.sync_directory(parent_fd)
+
+
 def is_taken(root_fd: int, name: str) -> bool:
     """Tell whether something of this name is in quarantine/."""
     try:

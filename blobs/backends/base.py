@@ -132,6 +132,9 @@ class Backend(Protocol):
         Durable on return. FileNotFoundError when nothing is at the path.
         """
 
+    def erase(self, path: str) -> None:
+        """Unlink a file in quarantine/, durably; one that is not there is no error."""
+
     def clear_leftovers(self) -> Deleted:
         """Remove staged bytes that no living batch owns."""
 

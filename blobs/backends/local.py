@@ -181,6 +181,11 @@ class LocalBackend:
             self._shards.discard(path.removeprefix(f"{layout.OBJECTS}/"))
         return place
 
+    def erase(self, path: str) -> None:
+        """Unlink a file that was set aside."""
+        with self._mutex, self._translated(f"erasing {path}"), suppress(FileNotFoundError):
+            aside.erase(self._root, path)
+
     def clear_leftovers(self) -> Deleted:
         """Remove every batch in stage/ that this backend is not writing."""
         with self._translated("clearing stage/"):

@@ -118,6 +118,11 @@ class MemoryBackend:
             self.quarantined[name] = self.blobs.pop(digest)
         return f"{layout.QUARANTINE}/{name}"
 
+    def erase(self, path: str) -> None:
+        """Drop what was set aside."""
+        with self._mutex:
+            self.quarantined.pop(path.rpartition("/")[2], None)
+
     def clear_leftovers(self) -> Deleted:
         """Find nothing: whatever is staged belongs to a living batch."""
         return Deleted()
