@@ -24,7 +24,8 @@ class Survivors:
     @property
     def condition(self) -> str:
         """The condition on ``raw.records`` in SQL."""
-        return "true" if self.cutoff_ns is None else f"NOT ({_expired(self.cutoff_ns)})"
+        # Not "NOT": of a record without a turn SQL does not know whether it is in an expired one, and would drop it.
+        return "true" if self.cutoff_ns is None else f"({_expired(self.cutoff_ns)}) IS NOT TRUE"
 
 
 class Retention:
