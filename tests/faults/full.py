@@ -2,7 +2,8 @@
 
 A try lives one cycle of the workload under pressure, going on after each error with the store that
 it has open; then the pressure is lifted, and it lives a second cycle with the same open store, and
-a third with a newly opened one, which must meet no error at all. The oracle judges what is there.
+a third with a newly opened one, which must meet no error at all. The oracle judges what is there, or
+what is there when the database is then lost and made again.
 
     space, inodes    a tmpfs of so many bytes or inodes, enlarged later
     read-only        ext4 that stops writing in the midst, as it does after an error of the disk
@@ -109,7 +110,7 @@ def examine(zygote: Zygote, attempt: Try, root: Path, seed: int, report: Report)
             events_after = lives.read_events(place)[len(events) :]
             violations += lives.ending(outcome, events_after)
             violations += [f"after the pressure: {event['error']}" for event in events_after if event["op"] == "failed"]
-        found, notes = lives.judge(zygote, place, seed)
+        found, notes = lives.judge(zygote, place, seed, attempt.amount)
     told = "told" if any(event["op"] == "failed" for event in events) else "without effect"
     report.add(violations + found, f"{attempt}, seed {seed}", [f"{attempt.kind} {told}", *notes])
     Path(place.acks).unlink()

@@ -4,7 +4,7 @@ strace injects the fault, so that it reaches the calls of DuckDB's C++ as well a
 is counted; then there is one try for each call, number and fault. A try is a forked child that
 stops itself, is traced, and lives the workload. Afterwards:
 
-- what was acknowledged is there: the oracle says so
+- what was acknowledged is there, says the oracle; also when the database is then lost and made again
 - what the store raised was an error of ours, which says what was wanted; nothing hung or crashed
 - after EIO the child went on with the store that it had open, and with the next step
 
@@ -162,7 +162,7 @@ def examine(zygote: Zygote, attempt: Try, place: Place, seed: int, report: Repor
     events = lives.read_events(place)
     is_elsewhere = attempt.fault in FAULTS and hit_elsewhere(log, place)
     violations = [] if is_elsewhere else list(lives.ending(outcome, events, may_die=attempt.fault == "killed"))
-    found, notes = lives.judge(zygote, place, seed)
+    found, notes = lives.judge(zygote, place, seed, attempt.nth)
     violations += found
     was_told = outcome.was_killed or any(event["op"] == "failed" for event in events)
     note = "at no file of the store" if is_elsewhere else "told" if was_told else "without effect"

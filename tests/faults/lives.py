@@ -112,9 +112,9 @@ def ending(outcome: Outcome, events: list[Event], *, may_die: bool = False) -> I
             yield f"an error that is not ours: {event['error']}"
 
 
-def judge(zygote: Zygote, place: Place, seed: int) -> tuple[list[str], Sequence[str]]:
-    """Return the oracle's violations and notes; it works in a child, too."""
-    outcome = zygote.run(kill.judge, place, seed)
+def judge(zygote: Zygote, place: Place, seed: int, number: int) -> tuple[list[str], Sequence[str]]:
+    """Return the oracle's violations and notes; it works in a child, too. A third each loses or tears the database."""
+    outcome = zygote.run(kill.judge, place, seed, ("never", "after", "torn after")[number % 3])
     return ([f"the oracle failed: {outcome.error or outcome}"], ()) if outcome.value is None else outcome.value
 
 

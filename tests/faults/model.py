@@ -1,0 +1,382 @@
+"""Any sequence of operations leaves what a plain dict would hold, crashes among them.
+
+Hypothesis draws sequences of inserts, resent records, prunes by random policies, reopenings,
+crashes at named steps, damage and repair, lost databases. The model is a dict of records and the
+bodies that are gone; it knows of the store only its promises: which turns expire, which bodies the
+byte cap may take, what a crash may leave open. After every step the store must equal it.
+"""
+
+import os
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from blake3 import blake3
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as some
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.faults import acks, steps
+from tests.faults.report import Report
+from tests.faults.zygote import Zygote
+from tracestore import RetentionPolicy, StoreBroken, TraceStore
+
+NOW_MS = 1_772_413_967_000
+DAY_MS = 86_400_000
+NS_PER_MS = 1_000_000
+BLOCK_BYTES = 4_096
+BODIES = [b"", b"a", b"hello, hello" * 9, *(random.Random(n).randbytes(n).hex().encode() for n in (400, 3_000, 5_000))]
+STEPS_TO_DIE_AT = (
+    "journal append", "journal append sync", "blobs staged", "blob rename", "blobs published", "rows committed",
+    "rows expired", "bodies marked evicted", "bodies forgotten", "sweep deletes", "shard swept", "checkpoint", "swap",
+    "database published",
+)  # fmt: skip
+STEPS = 25
+
+Record = dict[str, Any]
+
+
+def run(count: int, seed: int, say: Callable[[str], None] = lambda text: None) -> Report:
+    """Play so many sequences; the first that fails is told in its shortest form."""
+    report = Report("model", seed)
+
+    class Counted(StoreMachine):
+        def teardown(self) -> None:
+            super().teardown()
+            report.tries += 1
+            if report.tries % 100 == 0:
+                say(str(report))
+
+    with Zygote() as zygote:
+        Counted.zygote = zygote
+        try:
+            run_state_machine_as_test(hypothesis.seed(seed)(Counted), settings=settings_of(count))
+        except Exception as error:
+            report.violations.append("\n".join([*getattr(error, "__notes__", ()), f"{type(error).__name__}: {error}"]))
+    return report
+
+
+def settings_of(count: int) -> settings:
+    """Return what Hypothesis needs to know: steps take milliseconds, some seconds."""
+    return settings(
+        max_examples=count, stateful_step_count=STEPS, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck), print_blob=False, phases=[Phase.generate],
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Kept:
+    """A record as the model has it."""
+
+    record: Record
+    digest: str | None
+    age_from_ns: int
+    """From here its age counts: its own time, or when it was stored, if that was earlier."""
+
+
+@dataclass
+class Model:
+    """What the store must hold."""
+
+    records: dict[str, Kept] = field(default_factory=dict)
+    evicted: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    """Bodies that were damaged, and that no repair found elsewhere."""
+
+    def insert(self, records: Iterable[Record], now_ns: int) -> None:
+        """Take records; one that is there already changes nothing, a new one brings its body back."""
+        for record in records:
+            if record["id"] in self.records:
+                continue
+            digest = blake3(record["body"].encode()).hexdigest() if "body" in record else None
+            self.records[record["id"]] = Kept(record, digest, min(record["timestamp"] * NS_PER_MS, now_ns))
+            self.evicted.discard(digest)
+            self.lost.discard(digest)
+
+    def expired(self, cutoff_ns: int) -> set[str]:
+        """Return the ids that expire: turns whose newest record is older, whole, and records without a turn."""
+        newest: dict[str, int] = {}
+        for kept in self.records.values():
+            turn = kept.record.get("turnId")
+            if turn is not None:
+                newest[turn] = max(newest.get(turn, 0), kept.age_from_ns)
+        return {
+            name
+            for name, kept in self.records.items()
+            if newest.get(kept.record.get("turnId"), kept.age_from_ns) < cutoff_ns
+        }
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take records away, and what is known of bodies that nothing names any more."""
+        for name in list(ids):
+            del self.records[name]
+        self.evicted &= self.named()
+        self.lost &= self.named()
+
+    @property
+    def present(self) -> set[str]:
+        """Digests of the bodies that must be there."""
+        return self.named() - self.evicted - self.lost
+
+    def named(self) -> set[str]:
+        """Return the digests that records name."""
+        return {kept.digest for kept in self.records.values() if kept.digest is not None}
+
+    def newest_use_ns(self, digest: str) -> int:
+        """Return when a body was used last."""
+        return max(kept.age_from_ns for kept in self.records.values() if kept.digest == digest)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A store beside its model."""
+
+    zygote: Zygote
+
+    @initialize()
+    def start(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="tracestore-model-", dir=_memory()))
+        self.model = Model()
+        self.now_ms = NOW_MS
+        self.count = 0
+        self.open()
+
+    def teardown(self) -> None:
+        if hasattr(self, "home"):
+            self.store.close()
+            shutil.rmtree(self.home)
+
+    @rule(data=some.data(), count=some.integers(1, 6))
+    def insert(self, data: Any, count: int) -> None:
+        records = self.new_records(data, count)
+        self.store.insert_records(records)
+        self.model.insert(records, self.now_ns())
+
+    @rule(data=some.data())
+    def send_again(self, data: Any) -> None:
+        if self.model.records:
+            names = data.draw(some.lists(some.sampled_from(sorted(self.model.records)), max_size=4))
+            assert self.store.insert_records([self.model.records[name].record for name in names]) is not None
+
+    @rule(days=some.integers(0, 12))
+    def prune_by_age(self, days: int) -> None:
+        self.store.prune(RetentionPolicy(max_age=days * DAY_MS), force=True)
+        self.model.remove(self.model.expired(self.now_ns() - days * DAY_MS * NS_PER_MS))
+
+    @rule(cap=some.integers(0, 6).map(lambda blocks: blocks * BLOCK_BYTES))
+    def prune_by_size(self, cap: int) -> None:
+        sizes = {digest: self.disk_bytes(digest) for digest in self.model.present}
+        self.store.prune(RetentionPolicy(max_total_body_bytes=cap), force=True)
+        self.check_evictions(sizes, cap)
+
+    @rule(days=some.integers(0, 5))
+    def let_time_pass(self, days: int) -> None:
+        self.store.stats()  # makes rows of what was inserted, by the old time
+        self.now_ms += days * DAY_MS
+
+    @rule()
+    def compact(self) -> None:
+        self.store.compact()
+
+    @rule()
+    def take_a_snapshot(self) -> None:
+        self.store.snapshot()
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.open()
+
+    @rule(data=some.data(), step=some.sampled_from(STEPS_TO_DIE_AT), when=some.sampled_from(["before", "after"]))
+    def crash_while_inserting(self, data: Any, step: str, when: steps.When) -> None:
+        batches = [self.new_records(data, data.draw(some.integers(1, 4))) for _ in range(2)]
+        nth = data.draw(some.integers(1, 3))
+        acknowledged = self.crash(insert_and_die, batches, self.now_ns(), step, when, nth)
+        sent = [record for batch in batches for record in batch]
+        there = self.ids()
+        promised = {record["id"] for batch in batches[:acknowledged] for record in batch}
+        assert there >= promised, f"acknowledged and lost: {promised - there}"
+        self.model.insert([record for record in sent if record["id"] in there], self.now_ns())
+
+    @rule(
+        days=some.integers(0, 12), cap=some.integers(0, 4), nth=some.integers(1, 2),
+        step=some.sampled_from(STEPS_TO_DIE_AT), when=some.sampled_from(["before", "after"]),
+    )  # fmt: skip
+    def crash_while_pruning(self, days: int, cap: int, step: str, when: steps.When, nth: int) -> None:
+        sizes = {digest: self.disk_bytes(digest) for digest in self.model.present}
+        limits = (days * DAY_MS, cap * BLOCK_BYTES)
+        acknowledged = self.crash(prune_and_die, *limits, self.now_ns(), step, when, nth)
+        expired = self.model.expired(self.now_ns() - days * DAY_MS * NS_PER_MS)
+        if not (expired and expired <= self.ids()) or acknowledged:
+            self.model.remove(expired)
+        if acknowledged:
+            self.check_evictions({digest: sizes[digest] for digest in self.model.present & sizes.keys()}, limits[1])
+        else:
+            self.model.evicted |= self.bodies_in("evicted")  # those it got to
+
+    @rule(data=some.data(), damage=some.sampled_from(["flip", "cut", "remove"]), donor=some.booleans())
+    def damage_and_repair(self, data: Any, damage: str, donor: bool) -> None:
+        """Damage a blob; with a copy of the blobs all is well again, without one it may be lost, never wrong."""
+        self.store.stats()
+        if not self.model.present:
+            return
+        copy = self.home / "copy"
+        shutil.copytree(self.home / "store" / "blobs", copy, dirs_exist_ok=True)
+        digest = data.draw(some.sampled_from(sorted(self.model.present)))
+        self.damage(self.path_of(digest), damage, data)
+        assert any(digest in finding.subject for finding in self.store.verify(data=True).findings)
+        with suppress(StoreBroken):
+            assert self.store.get_body(digest) in (self.body_of(digest), None if damage == "remove" else b"no")
+        self.store.repair(apply=True, donor=copy if donor else None)
+        if not donor:
+            self.model.lost |= self.bodies_in("lost") & {digest}
+        shutil.rmtree(copy)
+
+    @rule()
+    def lose_the_database(self) -> None:
+        self.store.close()
+        for name in ("records.duckdb", "records.duckdb.wal"):
+            (self.home / "store" / name).unlink(missing_ok=True)
+        self.open()
+
+    @rule(data=some.data())
+    def tear_the_database(self, data: Any) -> None:
+        self.store.close()
+        path = self.home / "store" / "records.duckdb"
+        if data.draw(some.booleans()):
+            overwrite(path, bytes(12_288) + path.read_bytes()[12_288:])
+            with pytest.raises(StoreBroken):
+                self.open()
+        self.store = TraceStore.rebuild(self.home / "store", now_ns=self.now_ns)
+
+    @invariant()
+    def the_store_is_the_model(self) -> None:
+        if not hasattr(self, "home"):
+            return
+        rows = {row["producer_id"]: row for row in self.rows()}
+        assert rows.keys() == self.model.records.keys()
+        for name, row in rows.items():
+            kept = self.model.records[name]
+            assert (row["msg"], row["turn_id"]) == (kept.record["msg"], kept.record.get("turnId"))
+            assert row["body_digest"] == kept.digest
+        assert (self.bodies_in("evicted"), self.bodies_in("lost")) == (self.model.evicted, self.model.lost)
+        for digest in self.model.named():
+            found = self.store.get_body(digest)
+            # A crash or a rebuild may leave the file of an evicted body; the next prune takes it.
+            assert found == self.body_of(digest) or (found is None and digest not in self.model.present), digest
+        assert [finding for finding in self.store.verify(data=True).findings if not finding.harmless] == []
+
+    def damage(self, path: Path, how: str, data: Any) -> None:
+        whole = path.read_bytes()
+        if how == "remove":
+            path.unlink()
+        elif how == "cut":
+            overwrite(path, whole[: data.draw(some.integers(0, len(whole) - 1))])
+        else:
+            bit = data.draw(some.integers(0, 8 * len(whole) - 1))
+            overwrite(path, whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
+
+    def open(self) -> None:
+        self.store = TraceStore(self.home / "store", now_ns=self.now_ns)
+
+    def crash(self, do: Callable[..., None], *args: Any) -> int:
+        """Let a child do something and die; return how many promises it gave. The store is open again afterwards."""
+        self.store.close()
+        promises = self.home / "acks"
+        promises.unlink(missing_ok=True)
+        outcome = self.zygote.run(do, self.home, *args)
+        assert outcome.was_killed, outcome
+        self.open()
+        return len(acks.read(promises))
+
+    def check_evictions(self, sizes: dict[str, int], cap: int) -> None:
+        """Check that what went had to go: the bodies used longest ago, no more of them than it takes."""
+        gone = self.bodies_in("evicted") - self.model.evicted
+        kept = sizes.keys() - gone
+        assert gone <= sizes.keys()
+        assert sum(sizes[digest] for digest in kept) <= cap
+        order = sorted(sizes, key=lambda digest: (self.model.newest_use_ns(digest), digest))
+        assert set(order[: len(gone)]) == gone, "not the bodies used longest ago"
+        if gone:
+            assert sum(sizes[digest] for digest in kept) + sizes[order[len(gone) - 1]] > cap, "more than it takes"
+        self.model.evicted |= gone
+
+    def new_records(self, data: Any, count: int) -> list[Record]:
+        records = []
+        for _ in range(count):
+            self.count += 1
+            about = {"id": f"r{self.count}", "msg": f"message {self.count}", "kind": "log", "level": "info"}
+            age_days = data.draw(some.integers(0, 12))
+            about |= {"timestamp": self.now_ms - age_days * DAY_MS, "extensionId": "app"}
+            turn = data.draw(some.sampled_from([None, "t1", "t2", "t3", "t4"]))
+            body = [None, *BODIES][data.draw(some.integers(0, len(BODIES)))]
+            about |= {"turnId": turn} if turn is not None else {}
+            records.append(about | ({"body": body.decode()} if body is not None else {}))
+        return records
+
+    def now_ns(self) -> int:
+        return self.now_ms * NS_PER_MS
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return self.store.sql("SELECT producer_id, msg, turn_id, body_digest FROM records").dicts()
+
+    def ids(self) -> set[str]:
+        return {row["producer_id"] for row in self.rows()}
+
+    def bodies_in(self, state: str) -> set[str]:
+        return {digest for (digest,) in self.store.sql(f"SELECT digest FROM bodies WHERE state = '{state}'").rows}
+
+    def body_of(self, digest: str) -> bytes:
+        return next(body for body in BODIES if blake3(body).hexdigest() == digest)
+
+    def path_of(self, digest: str) -> Path:
+        return self.home / "store" / "blobs" / "objects" / digest[:2] / f"{digest}.gz"
+
+    def disk_bytes(self, digest: str) -> int:
+        self.store.stats()
+        return -(-self.path_of(digest).stat().st_size // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def insert_and_die(
+    home: Path, batches: list[list[Record]], now_ns: int, step: str, when: steps.When, nth: int
+) -> None:
+    """Insert batches, each acknowledged, and die at a step, at the latest at the end."""
+    steps.kill_at(step, when, nth)
+    ack = acks.appending_to(home / "acks")
+    with TraceStore(home / "store", now_ns=lambda: now_ns) as store:
+        for batch in batches:
+            store.insert_records(batch)
+            ack({"op": "inserted"})
+        store.stats()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def prune_and_die(
+    home: Path, max_age_ms: int, cap_bytes: int, now_ns: int, step: str, when: steps.When, nth: int
+) -> None:
+    """Prune by age and by size, and die at a step, at the latest at the end."""
+    steps.kill_at(step, when, nth)
+    ack = acks.appending_to(home / "acks")
+    with TraceStore(home / "store", now_ns=lambda: now_ns) as store:
+        store.prune(RetentionPolicy(max_age=max_age_ms, max_total_body_bytes=cap_bytes), force=True)
+        ack({"op": "pruned"})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Change a file in its place, as damage does, and keep its mode."""
+    mode = path.stat().st_mode & 0o777
+    path.chmod(0o600)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
