@@ -29,7 +29,7 @@ from tests.faults.report import KEPT, Report, keep
 from tests.faults.zygote import Zygote
 
 CAMPAIGN = "block log"
-STATES_EACH = 400
+STATES_EACH = 500
 """States replayed of one recording; recordings alternate between the file systems."""
 
 
@@ -163,7 +163,8 @@ class Recording:
                 writes = _reordered(rng, [*since, last])
             else:
                 kind, writes = "prefix", since
-            yield State(kind, place, flushed, writes, rng.choice(power.LOSES))
+            loses: kill.Loses = rng.choices(("never", "after", "torn after"), (8, 1, 1))[0]
+            yield State(kind, place, flushed, writes, loses)
 
     def promises(self, at: int) -> list[Event]:
         """Return what had been promised before an entry of the log."""

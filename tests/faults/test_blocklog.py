@@ -10,7 +10,7 @@ from tests.faults.blockdevice import Flush, Mark, Write
 KINDS = tuple(kind for kind in disks.FILE_SYSTEMS if disks.missing(kind) is None)
 WHY = blockdevice.missing() or (None if KINDS else disks.missing(disks.FILE_SYSTEMS[0]))
 
-SHORT = 40
+SHORT = 25
 """States of each file system."""
 
 
