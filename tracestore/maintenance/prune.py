@@ -119,10 +119,10 @@ class Pruner:
             others = self._retention.named_since([d for d in chunk if d not in plan.evicted], 0)
             named |= others - self._retention.evicted_among(list(others))
             gone = [digest for digest in chunk if digest not in named]
-            evicted_now = plan.evicted.intersection(gone)
+            evicted_now = sorted(plan.evicted.intersection(gone))
             self._bodies_went(len(evicted_now))
-            self._retention.mark_evicted(list(evicted_now))
-            self._retention.forget_bodies([digest for digest in gone if digest not in evicted_now])
+            self._evict(evicted_now)
+            self._retention.forget_bodies([digest for digest in gone if digest not in plan.evicted])
             evicted.update(evicted_now)
             return gone
 
@@ -146,9 +146,13 @@ class Pruner:
         )
 
     def _expire(self, cutoff_ns: int) -> int:
-        if self._recovery:
-            self._recovery.note_expiry(cutoff_ns)
-        return self._retention.expire(cutoff_ns)
+        with self._recovery.removal(expired_before_ns=cutoff_ns) if self._recovery else nullcontext():
+            return self._retention.expire(cutoff_ns)
+
+    def _evict(self, digests: Sequence[bytes]) -> None:
+        if digests:
+            with self._recovery.removal(evicted=digests) if self._recovery else nullcontext():
+                self._retention.mark_evicted(digests)
 
     def _secure(self) -> None:
         """Put a due snapshot between what expired and the sweep."""
@@ -157,9 +161,7 @@ class Pruner:
                 self._recovery.take_if_due()
 
     def _sweep(self, plan: PrunePlan, confirm: Confirm, force: bool, on_progress: Progress | None) -> SweepSummary:
-        """Delete the bodies; what is to be evicted is noted first, for a rebuild."""
-        if self._recovery and plan.evicted:
-            self._recovery.note_evictions(sorted(plan.evicted))
+        """Delete the bodies."""
         with blob_errors_translated():
             return self._blobs.apply(plan.sweep, confirm, force, on_progress)
 

@@ -8,8 +8,8 @@ backup copies them, all stay as they are: the next snapshot is put off until it 
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from tracestore import durable
 from tracestore.database import Database
@@ -80,13 +80,17 @@ class Recovery:
         """Take note that so much more of the journal became rows."""
         self._new_bytes += journal_bytes
 
-    def note_expiry(self, cutoff_ns: int) -> None:
-        """Note, durably, that rows older than the cutoff are about to go."""
-        self._note(cutoff_ns, ())
+    @contextmanager
+    def removal(self, *, expired_before_ns: int | None = None, evicted: Sequence[bytes] = ()) -> Iterator[None]:
+        """Note, durably, what is about to be removed, and remove it inside the block.
 
-    def note_evictions(self, digests: Sequence[bytes]) -> None:
-        """Note, durably, that bodies are about to be evicted."""
-        self._note(None, digests)
+        No snapshot is taken meanwhile: it would hold what is removed, and drop the note of it.
+        """
+        with self._taking:
+            changed = [position for position in self._positions() if position.offset != self._covered(position)]
+            since = self._latest.path.name if self._latest else ""
+            note_removal(self._layout.removals, Removal(since, expired_before_ns, evicted, changed))
+            yield
 
     def removing_allowed(self) -> AbstractContextManager[bool]:
         """Give False while a backup copies this store: nothing that it names may go then."""
@@ -127,11 +131,6 @@ class Recovery:
         now_ns = self._now_ns()
         self._since_ns = min(self._since_ns, now_ns)  # a clock that was set back
         return now_ns - self._since_ns >= SNAPSHOT_EVERY_NS
-
-    def _note(self, cutoff_ns: int | None, evicted: Sequence[bytes]) -> None:
-        changed = [position for position in self._positions() if position.offset != self._covered(position)]
-        since = self._latest.path.name if self._latest else ""
-        note_removal(self._layout.removals, Removal(since, cutoff_ns, evicted, changed))
 
     def _positions(self) -> list[Position]:
         return [Position(**row) for row in self._reader.positions()]
