@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blobs import BlobStore, Digest, codec, layout
-from tracestore import InputInvalid, RetentionPolicy, StoreBroken, TraceStore
+from tracestore import InputInvalid, RetentionPolicy, StoreBroken, StoreUnavailable, TraceStore
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.repair import repair_store
 from tracestore.maintenance.verify import verify_store
@@ -338,6 +338,19 @@ def test_a_damaged_snapshot_is_found_kept_and_renewed(patient):
     assert report.is_whole
     assert patient.kinds() == []
     assert (path.with_name(f"{path.name}.damaged") / part.name).read_bytes() == content
+
+
+def test_a_damaged_snapshot_stays_where_no_new_one_can_be_taken(patient):
+    path = patient.store.snapshot()
+    (path / "MANIFEST.json").write_text("{}")
+
+    def refuse():
+        raise StoreUnavailable(28, "No space left on device")
+
+    with pytest.raises(StoreUnavailable):
+        patient.repair(take_snapshot=refuse)
+    assert path.is_dir()
+    assert patient.kinds() == ["snapshot"]
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "bad manifest", "no file", "cut"])

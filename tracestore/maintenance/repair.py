@@ -198,10 +198,12 @@ class _Repair:
         """Take a snapshot in the place of a damaged one, which is kept under another name."""
         aside = path.with_name(f"{path.name}.damaged")
         log.write({"action": "renew", "path": str(path), "to": str(aside)})
-        with disk.translated("set a damaged snapshot aside", str(path)):
-            path.rename(aside)
-        disk.sync_directory(str(path.parent))
-        take_snapshot()
+        _rename(path, aside)  # first, for a new one shares the files that did not change
+        try:
+            take_snapshot()
+        except BaseException:
+            _rename(aside, path)  # a damaged one is more than none
+            raise
         self.mends.append(Mend("renew", f"{path.parent.name}/{path.name}", f"to {aside.name}"))
 
     def plan(self) -> None:
@@ -292,6 +294,12 @@ class _Repair:
 
 def _is_digest(finding: Damage) -> bool:
     return len(finding.subject) == 64 and "/" not in finding.subject
+
+
+def _rename(path: Path, to: Path) -> None:
+    with disk.translated("set a damaged snapshot aside", str(path)):
+        path.rename(to)
+    disk.sync_directory(str(path.parent))
 
 
 def _put_entry(body: _Body) -> dict[str, object]:
