@@ -234,3 +234,28 @@ def test_a_sample_is_named_so_that_it_can_be_read_again(full):
 def test_a_subset_that_is_none_is_refused(text):
     with pytest.raises(InputInvalid, match="subset: "):
         subset_of(text, seed=0)
+
+
+def test_a_writer_at_work_is_not_mistaken_for_damage(full, make, monkeypatch):
+    """What is published and committed while blobs are listed disagrees with an older look at the ledger."""
+    listing = full._blobs._backend.list
+
+    def insert():
+        full.insert_records([make.log(msg="meanwhile", body="a body that was not listed")])
+        full.stats()
+
+    def evict():
+        full.prune(RetentionPolicy(max_total_body_bytes=0))
+
+    def listing_while(work):
+        def list_and_work():
+            monkeypatch.undo()
+            listed = list(listing())
+            work()
+            yield from listed
+
+        return list_and_work
+
+    for work in (insert, evict):
+        monkeypatch.setattr(full._blobs._backend, "list", listing_while(work))
+        assert verify_store(full._database, full._blobs, data=False).findings == ()

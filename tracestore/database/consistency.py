@@ -43,16 +43,16 @@ def size_conflicts(database: Database) -> Iterator[tuple[bytes, int, int]]:
     return _stream(database, sql)
 
 
-def ledger(database: Database) -> Iterator[tuple[bytes, int, str]]:
-    """Yield digest, stored bytes and state of every body, in ascending order.
+def ledger(database: Database, digests: Sequence[bytes] | None = None) -> Iterator[tuple[bytes, int, str]]:
+    """Yield digest, stored bytes and state of every body, or of these, in ascending order.
 
     Of several rows of one body one that says ``present`` counts.
     """
     sql = (
         "SELECT digest, arg_max(stored_bytes, state = 'present'), arg_max(state, state = 'present') FROM raw.bodies"
-        " GROUP BY digest ORDER BY digest"
+        f" {'' if digests is None else 'SEMI JOIN wanted USING (digest)'} GROUP BY digest ORDER BY digest"
     )
-    return _stream(database, sql)
+    return _stream(database, sql, digests)
 
 
 def ledger_rows(database: Database, digests: Sequence[bytes]) -> Iterator[Body]:

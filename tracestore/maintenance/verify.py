@@ -12,7 +12,7 @@ is an orphan: garbage of a crash, which the next prune removes.
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -55,7 +55,8 @@ def verify_store(
     part, name = (None, None) if subset is None else subset_of(subset, seed)
     with blob_errors_translated():
         listed = count()
-        ledger = [*_rows_against_ledger(database), *_ledger_against_blobs(database, blobs, listed)]
+        suspects = list(_ledger_against_blobs(database, blobs, listed))
+        ledger = [*_rows_against_ledger(database), *_second_look(database, blobs, suspects)]
         blob_count = next(listed)
         tell = None if on_progress is None else (lambda done: on_progress(done, blob_count))
         files = list(blobs.verify(data or part is not None, part, tell))
@@ -104,28 +105,44 @@ def _rows_against_ledger(database: Database) -> Iterator[Damage]:
         yield Damage("size", digest.hex(), f"a record says {recorded_bytes} bytes, the ledger {size_bytes}")
 
 
-def _ledger_against_blobs(database: Database, blobs: BlobStore, listed: Iterator[int]) -> Iterator[Damage]:
-    """Merge two ascending streams, so that neither has to be in memory; count the blobs."""
+def _ledger_against_blobs(database: Database, blobs: BlobStore, listed: Iterator[int]) -> Iterator[Digest]:
+    """Yield what ledger and blobs do not agree about; count the blobs.
+
+    Two ascending streams are merged, so that neither has to be in memory.
+    """
     stored = iter(blobs.list())
     blob = next(stored, None)
     for digest, stored_bytes, state in consistency.ledger(database):
         while blob is not None and blob.digest < digest:
             next(listed)
-            yield _orphan(blob.digest)
+            yield blob.digest
             blob = next(stored, None)
-        found = None
+        found_bytes = None
         if blob is not None and blob.digest == digest:
             next(listed)
-            found, blob = blob, next(stored, None)
-        elif state == "present":
-            found = blobs.stat(Digest(digest))  # it may have been published after its part was listed
-        finding = _compare(digest, stored_bytes, state, None if found is None else found.stored_bytes)
-        if finding is not None:
-            yield finding
+            found_bytes, blob = blob.stored_bytes, next(stored, None)
+        if _compare(digest, stored_bytes, state, found_bytes) is not None:
+            yield Digest(digest)
     while blob is not None:
         next(listed)
-        yield _orphan(blob.digest)
+        yield blob.digest
         blob = next(stored, None)
+
+
+def _second_look(database: Database, blobs: BlobStore, suspects: Sequence[Digest]) -> Iterator[Damage]:
+    """Yield what is wrong still, without a writer between the look at the ledger and the one at the blob."""
+    if not suspects:
+        return
+    with blobs.lock:
+        ledger = {row[0]: row for row in consistency.ledger(database, suspects)}
+        for digest in suspects:
+            found = blobs.stat(digest)
+            if digest in ledger:
+                finding = _compare(*ledger[digest], None if found is None else found.stored_bytes)
+            else:
+                finding = None if found is None else _orphan(digest)
+            if finding is not None:
+                yield finding
 
 
 def _compare(digest: bytes, stored_bytes: int, state: str, found_bytes: int | None) -> Damage | None:
