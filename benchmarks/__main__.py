@@ -10,7 +10,9 @@ from benchmarks.harness import Options, Run, table
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
-WORKLOADS = ("startup", "ingest", "phases", "syscalls", "growth", "reads", "space", "prune", "memory")
+WORKLOADS = (
+    "startup", "ingest", "phases", "syscalls", "growth", "reads", "space", "prune", "memory", "durability", "rebuild",
+)  # fmt: skip
 
 
 def main() -> int:

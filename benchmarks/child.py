@@ -31,7 +31,22 @@ def collect_plain(journal: str, store: str) -> None:
     plain_files.collect(Path(journal), Path(store))
 
 
-TASKS: dict[str, Callable[[str, str], None]] = {"collect": collect, "collect_plain": collect_plain}
+def snapshot(store: str) -> None:
+    """Take a snapshot of a store."""
+    with TraceStore(store) as opened:
+        opened.snapshot()
+
+
+def rebuild(store: str) -> None:
+    """Open a store that has lost its database."""
+    with TraceStore(store) as opened:
+        if opened.rebuilt is None:
+            raise RuntimeError(f"{store}: wanted a store without a database, found one with it")
+
+
+TASKS: dict[str, Callable[..., None]] = {
+    "collect": collect, "collect_plain": collect_plain, "snapshot": snapshot, "rebuild": rebuild,
+}  # fmt: skip
 
 
 def main(task: str, *arguments: str) -> None:

@@ -13,6 +13,7 @@ A module imports only lower rows::
     cli
     collector
     store
+    open_store
     rebuild
     write_side | opening
     maintenance | ingest

@@ -1,28 +1,23 @@
 """TraceStore: one directory of records and bodies, and the one public object over it. Wiring only.
 
-DuckDB is imported where a store is opened, not where this module is: an application that only
-wants the names does not pay for it.
+`open_store` has how it opens and ends; here is what it can do.
 """
 
 import os
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from blobs import BlobCorrupt, BlobNotFound, BlobStore, Digest, DigestInvalid
+from blobs import BlobCorrupt, BlobNotFound, Digest, DigestInvalid
 from tracestore.bodies import blob_errors_translated
-from tracestore.errors import InputInvalid, RecordInvalid, StoreBroken, StoreLocked, StoreUnavailable
+from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import ForgetReport, PruneSummary, RepairReport, VerifyReport
-from tracestore.opening import holds_anything, lines_wait, lock_store, needs_database
+from tracestore.open_store import OpenStore
 from tracestore.record import (
     NS_PER_MS,
     LogRecord,
@@ -39,13 +34,11 @@ from tracestore.views import render_easy_view
 
 if TYPE_CHECKING:
     from tracestore.database import QueryResult
-    from tracestore.database.reader import Reader
     from tracestore.ingest import Drained
-    from tracestore.rebuild import Rebuilt
-    from tracestore.write_side import InsertSummary, WriteSide
+    from tracestore.write_side import InsertSummary
 
 
-class TraceStore:
+class TraceStore(OpenStore):
     """A store of records and their bodies.
 
     Writing (the default) takes the store for this process alone. ``read_only`` lets several
@@ -55,72 +48,6 @@ class TraceStore:
     Raises StoreNotFound (no store there and none may be made), StoreLocked (names the holder),
     StoreBroken, StoreUnavailable.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        create: bool = True,
-        read_only: bool = False,
-        keep_journal: bool = False,
-        now_ns: Callable[[], int] = time.time_ns,
-        on_rebuild: Callable[[int], None] | None = None,
-    ) -> None:
-        """Open a store; ``keep_journal`` keeps own segments that a snapshot covers.
-
-        A store without its database file is rebuilt; ``on_rebuild`` gets the number of records so far.
-        """
-        self.path = Path(path)
-        self.notices: list[str] = []
-        """What opening had to mend, in a sentence each."""
-        self.rebuilt: Rebuilt | None = None
-        """What was made again, where the database was missing."""
-        self._now_ns = now_ns
-        self._keep_journal = keep_journal
-        self._on_rebuild = on_rebuild
-        layout = self._open_directory(create=create, read_only=read_only)
-        if read_only and lines_wait(layout, self._reader.positions()):
-            self.close()
-            self._catch_up()
-            self._open_directory(create=False, read_only=True)
-
-    @classmethod
-    def rebuild(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        now_ns: Callable[[], int] = time.time_ns,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> "TraceStore":
-        """Make the database again from snapshot, journal and blobs; returns the store, open.
-
-        A database that still opens gives a snapshot first, so that nothing is lost; the old file is
-        renamed, not deleted, and ``notices`` says where it is. ``on_progress`` gets the records so far.
-        Raises as opening does.
-        """
-        from tracestore.rebuild import set_database_aside
-
-        with suppress(StoreBroken), cls(path, create=False, now_ns=now_ns) as store:
-            store.snapshot()
-        layout, lock = lock_store(Path(path), create=False, read_only=False)
-        with lock:
-            aside = set_database_aside(layout)
-        store = cls(path, now_ns=now_ns, on_rebuild=on_progress)
-        store.notices += [f"kept the earlier database: {moved}" for moved in aside]
-        return store
-
-    @classmethod
-    def memory(cls, *, now_ns: Callable[[], int] = time.time_ns) -> "TraceStore":
-        """Open a store that lives in this process; its journal is a temporary directory."""
-        store = cls.__new__(cls)
-        store.notices, store.rebuilt = [], None
-        store._now_ns, store._keep_journal = now_ns, False
-        with ExitStack() as stack:
-            store.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracestore-")))
-            layout = StoreLayout(store.path)
-            layout.inserted.mkdir(parents=True)
-            store._open(layout, BlobStore.memory(), False, stack, in_memory=True)
-        return store
 
     def insert_records(self, records: Iterable[Record | Mapping[str, Any]]) -> "InsertSummary":
         """Store records, durably on return; one that is there already is counted, not stored twice.
@@ -220,12 +147,6 @@ class TraceStore:
     def easy_view(self, turn_id: str) -> str:
         """Render a turn as text, one line per event; an unknown turn is the empty text."""
         return render_easy_view(self.reader.turn(turn_id))
-
-    @property
-    def reader(self) -> "Reader":
-        """Lists, spans and single records, without bodies."""
-        self._settle()
-        return self._reader
 
     def sql(self, query: str) -> "QueryResult":
         """Run one reading statement over the views; the result is finished. QueryInvalid says what is wrong."""
@@ -340,101 +261,6 @@ class TraceStore:
 
         self._writing("compact")
         return compact(self._database)
-
-    def snapshot(self) -> Path | None:
-        """Take a snapshot now; returns its directory, or None for a store in memory.
-
-        It is taken by itself once per 64 MiB of new journal, and once a day. Raises StoreUnavailable,
-        and then the earlier one stays.
-        """
-        with self._inserting:
-            recovery = self._writing("snapshot").recovery
-            self._settle()
-            return recovery.take().path if recovery else None
-
-    def close(self) -> None:
-        """Let the store go; may be called twice."""
-        self._closing.close()
-
-    def __enter__(self) -> "TraceStore":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"TraceStore({str(self.path)!r})"
-
-    def _open_directory(self, *, create: bool, read_only: bool) -> StoreLayout:
-        with ExitStack() as stack:
-            layout, lock = lock_store(self.path, create=create, read_only=read_only)
-            stack.callback(lock.release)
-            with blob_errors_translated():
-                blobs = BlobStore(layout.blobs, create=create and not read_only)
-            stack.callback(blobs.close)
-            if needs_database(layout, create=create and not read_only):
-                self._make_database(layout, blobs)
-            self._open(layout, blobs, read_only, stack)
-        return layout
-
-    def _catch_up(self) -> None:
-        """Make rows of what a crash left in the journal, where this process may write."""
-        try:
-            with TraceStore(self.path, create=False, keep_journal=True, now_ns=self._now_ns) as store:
-                store._settle()
-        except (StoreLocked, StoreUnavailable) as error:
-            self.notices.append(f"the newest inserts are in the journal and not shown yet: {error}")
-
-    def _settle(self) -> None:
-        """Make rows of what was inserted, so that it is read."""
-        if self._write_side is not None and self._write_side.is_behind:
-            with self._inserting:
-                self._write_side.settle()
-
-    def _open(
-        self, layout: StoreLayout, blobs: BlobStore, read_only: bool, stack: ExitStack, in_memory: bool = False
-    ) -> None:
-        """Open the parts; whatever was opened before one that fails is closed by the caller's stack."""
-        from tracestore.database import Database
-        from tracestore.database.reader import Reader
-        from tracestore.write_side import WriteSide
-
-        self._blobs = blobs
-        self._inserting = threading.RLock()
-        path = None if in_memory else layout.database
-        self._database = Database(path, scratch=layout.scratch, read_only=read_only)
-        stack.callback(self._database.close)
-        self._reader = Reader(self._database)
-        self._write_side: WriteSide | None = None
-        if not read_only:
-            self._write_side = WriteSide(
-                layout, self._database, blobs, self._reader, self._now_ns, stack, keep_journal=self._keep_journal
-            )
-        self._closing = stack.pop_all()
-
-    def _make_database(self, layout: StoreLayout, blobs: BlobStore) -> None:
-        from tracestore.database import Database
-        from tracestore.rebuild import rebuild_database
-
-        with blob_errors_translated():
-            is_new = not holds_anything(layout) and next(iter(blobs), None) is None
-        if is_new:
-            Database.create(layout.database, layout.scratch)
-            return
-        self.rebuilt = made = rebuild_database(layout, blobs, self._now_ns, self._on_rebuild)
-        source = f"the snapshot {made.snapshot} and the journal" if made.snapshot else "the journal"
-        lost = f"; {made.lost_bodies:,} bodies are lost (tracestore repair --from a backup)" if made.lost_bodies else ""
-        aside = f"; earlier rejected lines are in {made.rejected_aside}" if made.rejected_aside else ""
-        self.notices.append(
-            f"{layout.database} was missing: rebuilt {made.records:,} records from {source}{lost}{aside}"
-        )
-
-    def _writing(self, what: str) -> "WriteSide":
-        if self._write_side is None:
-            raise InputInvalid(f"{what}: wanted a store open for writing, found it opened with read_only=True")
-        return self._write_side
 
 
 def _line(index: int, record: Record | Mapping[str, Any]) -> bytes:
