@@ -12,6 +12,7 @@ from blobs import BlobStore, Digest, codec, layout
 from tracestore import InputInvalid, RetentionPolicy, StoreBroken, StoreUnavailable, TraceStore
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.repair import repair_store
+from tracestore.maintenance.undo import UndoLog
 from tracestore.maintenance.verify import verify_store
 
 ONE, TWO, THREE = "the first body " * 30, "the second body " * 50, "a third"
@@ -396,18 +397,26 @@ def test_every_action_is_in_the_undo_log_before_it_is_done(patient, tmp_path):
     assert [entry["path"] for entry in entries if entry["action"] == "protect"] == [layout.blob_path(D3)]
 
 
-@pytest.mark.parametrize("step", ["set_aside", "stage", "publish", "ledger"])
-def test_a_repair_cut_short_goes_on_where_it_was(patient, tmp_path, monkeypatch, step):
+class Cut(Exception):
+    pass
+
+
+@pytest.fixture
+def hurt(patient, tmp_path):
+    """One of everything that repair does, and where a donor is."""
     shutil.copytree(patient.blobs, tmp_path / "donor")
     patient.damage(D1)
     patient.path(D2).unlink()
     elsewhere = patient.path(D3).parent.with_name("zz")
     elsewhere.mkdir()
     patient.path(D3).rename(elsewhere / "moved")
+    (patient.blobs / "packs").symlink_to(tmp_path)
+    patient.change("UPDATE raw.bodies SET size_bytes = 7 WHERE digest = ?", bytes(D2))
+    return tmp_path / "donor"
 
-    class Cut(Exception):
-        pass
 
+@pytest.mark.parametrize("step", ["stage", "set_aside", "publish", "ledger"])
+def test_a_repair_cut_short_goes_on_where_it_was(patient, hurt, monkeypatch, step):
     def cut(*_):
         raise Cut
 
@@ -415,13 +424,46 @@ def test_a_repair_cut_short_goes_on_where_it_was(patient, tmp_path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(*target, cut)
         with pytest.raises(Cut):
-            patient.repair(donor=tmp_path / "donor")
-    (log,) = [*(patient.root / "repairs").glob("*")] or [None]
-    assert log is None or '"done"' not in log.read_text()
-    assert patient.repair(donor=tmp_path / "donor", now_ns=1).is_whole
+            patient.repair(donor=hurt)
+    check_that_the_next_one_finishes(patient, hurt)
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+@pytest.mark.parametrize("nth", range(5))
+def test_a_repair_cut_short_at_its_log_goes_on_where_it_was(patient, hurt, monkeypatch, nth, is_written):
+    write, left = UndoLog.write, [nth]
+
+    def cut(self, *entries):
+        left[0] -= 1
+        if left[0] >= 0 or is_written:
+            write(self, *entries)
+        if left[0] < 0:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UndoLog, "write", cut)
+        with pytest.raises(Cut):
+            patient.repair(donor=hurt)
+    check_that_the_next_one_finishes(patient, hurt)
+
+
+def check_that_the_next_one_finishes(patient, donor):
+    logs = [log.read_text() for log in (patient.root / "repairs").glob("*")]
+    assert not [log for log in logs if '"done"' in log]
+    assert patient.repair(donor=donor, now_ns=1).is_whole
     assert {finding.kind for finding in patient.store.verify(data=True).findings} <= {"leftover"}
     assert [record.body for record in patient.store.get_turn("t")] == [ONE, None, TWO]
     assert patient.store.get_body(D3) == THREE.encode()
+    assert patient.repair(donor=donor).mends == ()
+
+
+def test_a_store_in_memory_is_repaired_too(memory_store, make):
+    memory_store.insert_records([make.log(body="a body")])
+    assert memory_store.verify(data=True).is_clean
+    (digest,) = memory_store._blobs
+    memory_store._blobs.quarantine(digest)
+    assert actions(memory_store.repair(apply=True)) == [("put back", str(digest))]
+    assert memory_store.get_body(digest) == b"a body"
 
 
 def test_a_body_that_was_marked_lost_is_taken_when_it_is_sent_again(patient, make):
