@@ -44,6 +44,7 @@ class Damaged:
             {"kind": "log", "timestamp": 1, "extensionId": "app", "level": "info", "msg": f"{digest}", "body": content}
             for digest, content in self.bodies.items()
         )
+        assert self.store.verify(data=True).is_clean  # the first look makes rows and blobs of what was inserted
         self.paths = {digest: path / "blobs" / layout.blob_path(digest) for digest in self.bodies}
         self.whole = {digest: blob.read_bytes() for digest, blob in self.paths.items()}
         self.mode = next(iter(self.paths.values())).stat().st_mode & 0o777
