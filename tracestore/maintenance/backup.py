@@ -1,7 +1,7 @@
-"""Backup and restore: a store's files copied to another place and back, while the store is in use.
+"""Backup: a store's files copied to another place while the store is in use.
 
-The database is not copied, for its owner has it open: what it holds is made again, as `rebuild`
-does, from a snapshot, the journal since then and the removals since then. Layout of a backup::
+The database is not copied, for its owner has it open: `restore` makes it again, as a rebuild does,
+from a snapshot, the journal since then and the removals since then. Layout of a backup::
 
     DEST/
       BACKUP.json                     what is complete; written last, by one rename
@@ -17,11 +17,8 @@ which these files name:
                     in this backup, and what it names is not gone, for no body goes while pinned
     3 snapshot    unchanged files are links to those of the backup before
     4 journal     a segment that grows is copied as far as it went; a torn last line is no line
-    5 BACKUP.json now this one is the backup; until then the one before was, untouched
+    5 manifest    now this one is the backup; until then the one before was, untouched
     6 clear       the one before goes; bodies that are gone here only where that is asked for
-
-Restore. Bodies first, then the rest, ``FORMAT`` last: until then it is no store, and another restore
-goes on with it.
 """
 
 import json
@@ -35,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 from blobs.durable import can_sync_filesystem, sync_filesystem
-from tracestore import durable
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreNotFound, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, StoreLayout, check_format
 from tracestore.maintenance import snapshot
@@ -46,11 +42,14 @@ FORMAT_VERSION = 1
 MANIFEST = "BACKUP.json"
 WAIT_S = 30.0
 """How long to wait for a snapshot of whoever holds the store: a collector answers at once, or after its prune."""
-_BLOBS = "blobs"
-_UNFINISHED_RESTORE = "FORMAT.restoring"
-_OTHERS = frozenset({_BLOBS, "lost+found"})
+BLOBS = "blobs"
+_OTHERS = frozenset({BLOBS, "lost+found"})
 _NAME = re.compile(r"rows-\d{8}T\d{6}\.\d{6}Z", re.ASCII)
-_BODIES = ("--size-only", "--exclude=/stage/", "--exclude=/quarantine/")
+"""Directories of a backup; the one that is complete is named in its manifest."""
+BODIES = ("--size-only", "--exclude=/stage/", "--exclude=/quarantine/")
+"""How bodies are copied: one of the same name and size is the same."""
+_NANOSECONDS = "--modify-window=-1"
+"""Of a file of the same size rsync compares whole seconds, and two snapshots may be of one."""
 
 Tell = Callable[[str], None]
 
@@ -95,14 +94,14 @@ def back_up(
     bodies there are. Raises StoreUnavailable; then the backup before is as it was.
     """
     check_format(_format_of(layout), layout.format)
-    _check_apart(layout.root, target)
-    names = Rsync().names(target) or []
-    before = _earlier(target, names, layout)
+    check_apart(layout.root, target)
+    names = Rsync().names(target)
+    before = _earlier(target, names or [], layout)
     known = snapshot.latest(layout.snapshots)
-    _freshen(layout, take_snapshot, tell, wait_s)
+    was_tried = _freshen(layout, take_snapshot, tell, wait_s)
     with pinned(layout, tell) as pin:
         found = snapshot.latest(layout.snapshots)
-        is_fresh = found is not None and (known is None or found.path.name != known.path.name)
+        is_fresh = was_tried and found is not None and (known is None or found.path.name != known.path.name)
         if not is_fresh:
             tell(_staleness(found))
         made_at_ns = max(time.time_ns(), before.made_at_ns + 1000 if before else 0)
@@ -110,42 +109,18 @@ def back_up(
             _name(made_at_ns), made_at_ns, os.path.realpath(layout.root), found.path.name if found else None
         )
         rsync = Rsync([pin])
+        if names is None:
+            _make(rsync, layout, target)
         copied = _copy(rsync, layout, target, backup, before, on_progress)
-        _sync(target)
+        sync(target)
         rsync.write(target, MANIFEST, json.dumps({"format": FORMAT_VERSION} | asdict(backup), indent=1).encode())
-        _sync(target)
-        over = [name for name in names if _NAME.fullmatch(name) and name != backup.name]
+        sync(target)
+        over = [name for name in names or () if _NAME.fullmatch(name) and name != backup.name]
         if over:
             rsync.remove(target, *(f"--include=/{name}/***" for name in over))
         if delete:
-            rsync.copy(Place.parse(str(layout.blobs)), target / _BLOBS, *_BODIES, "--delete")
+            rsync.copy(Place.local(layout.blobs), target / BLOBS, *BODIES, "--delete")
     return BackedUp(backup, is_fresh, copied)
-
-
-def restore(source: Place, layout: StoreLayout, *, on_progress: Progress | None = None) -> tuple[Backup, Copied]:
-    """Copy a backup into a directory that is new or empty; opening it as a store then makes its database.
-
-    Raises StoreNotFound where there is no complete backup, StoreUnavailable; it goes on when called again.
-    """
-    rsync = Rsync()
-    content = rsync.read(source, MANIFEST) if MANIFEST in (rsync.names(source) or ()) else None
-    if content is None:
-        raise StoreNotFound(f"{source}: wanted a complete backup, found no {MANIFEST}; check the path")
-    backup = read_manifest(content, source)
-    _check_apart(layout.root, source)
-    _make_room(layout.root)
-    here, rows = Place.parse(str(layout.root)), source / backup.name
-    unfinished = layout.root / _UNFINISHED_RESTORE
-    format_text = rsync.read(rows, layout.format.name)
-    if format_text is None:
-        raise StoreBroken(f"{rows}: wanted the files of a store, found no {layout.format.name}; use another backup")
-    check_format(format_text, layout.format)
-    _translated(layout.root, lambda: durable.write_file(unfinished, format_text))
-    copied = rsync.copy(source / _BLOBS, here / _BLOBS, *_BODIES, on_progress=on_progress)
-    copied += rsync.copy(rows, here, f"--exclude=/{layout.format.name}")
-    _sync(here)
-    _translated(layout.root, lambda: durable.publish(unfinished, layout.format))
-    return backup, copied
 
 
 def read_manifest(content: bytes, place: Place) -> Backup:
@@ -172,45 +147,56 @@ def _copy(
     on_progress: Progress | None,
 ) -> Copied:
     """Do steps 1 to 4."""
-    here, there = Place.parse(str(layout.root)), target / backup.name
-    if not target.is_local:
-        rsync.copy(here, target, "--exclude=*")  # each run makes one directory at most
-    else:
-        _translated(target.path, lambda: target.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True))
+    here, there = Place.local(layout.root), target / backup.name
     copied = rsync.copy(
-        here / _BLOBS, target / _BLOBS, *_BODIES, "--backup", "--backup-dir=quarantine", on_progress=on_progress
+        here / BLOBS, target / BLOBS, *BODIES, "--backup", "--backup-dir=quarantine", on_progress=on_progress
     )
     names = [layout.format.name, layout.removals.name, layout.journals.name, f"{layout.snapshots.name}/"]
     copied += rsync.copy(here, there, *(f"--include=/{name}" for name in names), "--exclude=*")
-    old = Path("..", "..", before.name) if before else None  # as seen from a directory in the new one
     if backup.snapshot:
         path = f"{layout.snapshots.name}/{backup.snapshot}"
-        like = Path("..", old, layout.snapshots.name, before.snapshot) if old and before and before.snapshot else None
-        copied += rsync.copy(here / path, there / path, *_linked(like))
-    like = Path(old, layout.journal.name) if old else None
-    return copied + rsync.copy(here / layout.journal.name, there / layout.journal.name, *_linked(like))
+        like = f"{before.name}/{layout.snapshots.name}/{before.snapshot}" if before and before.snapshot else None
+        copied += rsync.copy(here / path, there / path, *_linked(target, f"{backup.name}/{path}", like), "--checksum")
+    path = layout.journal.name
+    like = f"{before.name}/{path}" if before else None
+    return copied + rsync.copy(here / path, there / path, *_linked(target, f"{backup.name}/{path}", like), _NANOSECONDS)
 
 
-def _linked(like: Path | None) -> Sequence[str]:
-    """Let unchanged files be links into a directory that is there; a changed one is sent whole.
+def _make(rsync: Rsync, layout: StoreLayout, target: Place) -> None:
+    """Make the directory of backups, as private as the store: a run of rsync makes no more than one."""
+    if target.is_local:
+        translated(target.path, lambda: target.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True))
+    else:
+        rsync.copy(Place.local(layout.root), target, "--exclude=*")
 
-    As a difference to that one it cannot be: rsync of 2025 refuses to read a file by a path with ``..``.
+
+def _linked(target: Place, path: str, like: str | None) -> Sequence[str]:
+    """Let files that are as in another directory of the target be links to those; both are paths in it.
+
+    Of a changed file the difference is sent, but not where only a path with ``..`` leads there: rsync
+    since 2025 refuses to read by one, and the copy fails.
     """
-    return () if like is None else (f"--link-dest={like}", "--whole-file")
+    if like is None:
+        return ()
+    if target.absolute is not None:
+        return (f"--link-dest={target.absolute}/{like}",)
+    return (f"--link-dest={'../' * (path.count('/') + 1)}{like}", "--whole-file")
 
 
-def _freshen(layout: StoreLayout, take_snapshot: Callable[[], object], tell: Tell, wait_s: float) -> None:
-    """Get a new snapshot, where that can be; a backup without one is still a backup."""
+def _freshen(layout: StoreLayout, take_snapshot: Callable[[], object], tell: Tell, wait_s: float) -> bool:
+    """Get a new snapshot, where that can be; a backup without one is still a backup. False when nobody tried."""
     try:
         take_snapshot()
+        return True
     except StoreLocked as held:
         tell(f"asking {held.holder or 'its holder'} for a snapshot")
         try:
-            SnapshotRequest(layout).ask(wait_s)
+            return SnapshotRequest(layout).ask(wait_s)
         except StoreUnavailable as error:
             tell(str(error))
     except StoreUnavailable as error:
         tell(f"no new snapshot: {error}")
+    return False
 
 
 def _staleness(found: snapshot.Snapshot | None) -> str:
@@ -239,20 +225,13 @@ def _earlier(target: Place, names: list[str], layout: StoreLayout) -> Backup | N
     return before
 
 
-def _check_apart(root: Path, other: Place) -> None:
+def check_apart(root: Path, other: Place) -> None:
+    """Refuse a place that is in the store, or that the store is in."""
     if not other.is_local:
         return
     store, place = Path(os.path.realpath(root)), other.path
     if store == place or store in place.parents or place in store.parents:
         raise InputInvalid(f"{place}: wanted a directory apart from the store, found one that holds or is in {store}")
-
-
-def _make_room(root: Path) -> None:
-    """Refuse to restore over anything but an empty directory, or a restore that was cut short."""
-    _translated(root, lambda: root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True))
-    names = [entry.name for entry in root.iterdir()]
-    if names and _UNFINISHED_RESTORE not in names:
-        raise InputInvalid(f"{root}: wanted a new or empty directory, found {names[0]!r} in it; give another path")
 
 
 def _name(made_at_ns: int) -> str:
@@ -266,18 +245,19 @@ def _format_of(layout: StoreLayout) -> bytes:
         raise StoreNotFound(f"{layout.root}: wanted a store, found none; check the path") from error
 
 
-def _sync(place: Place) -> None:
+def sync(place: Place) -> None:
     """Make what was copied durable; of another machine that is that machine's business."""
     if not place.is_local:
         return
     fd = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _translated(place.path, lambda: sync_filesystem(fd) if can_sync_filesystem() else os.sync())
+        translated(place.path, lambda: sync_filesystem(fd) if can_sync_filesystem() else os.sync())
     finally:
         os.close(fd)
 
 
-def _translated(path: Path, do: Callable[[], object]) -> None:
+def translated(path: Path, do: Callable[[], object]) -> None:
+    """Do something to files; raises StoreUnavailable instead of OSError."""
     try:
         do()
     except StoreUnavailable:

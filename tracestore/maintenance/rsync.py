@@ -50,7 +50,12 @@ class Place:
             return cls(text.rstrip("/") or text, is_local=False)
         if not text:
             raise InputInvalid("wanted a path or host:path, found nothing")
-        return cls(os.path.realpath(text), is_local=True)
+        return cls.local(text)
+
+    @classmethod
+    def local(cls, path: str | Path) -> "Place":
+        """Name a directory of this machine, whatever its name looks like."""
+        return cls(os.path.realpath(path), is_local=True)
 
     def __truediv__(self, name: str) -> "Place":
         return Place(f"{self.text.rstrip('/')}/{name}", self.is_local)
@@ -62,6 +67,12 @@ class Place:
     def inside(self) -> str:
         """What is in the directory, as rsync takes it."""
         return f"{self.text.rstrip('/')}/"
+
+    @property
+    def absolute(self) -> str | None:
+        """The path where it lies, without the host; None of one that begins in somebody's home."""
+        path = self.text if self.is_local else self.text.partition(":")[2]
+        return path if path.startswith("/") else None
 
     @property
     def path(self) -> Path:
@@ -117,7 +128,7 @@ class Rsync:
     def read(self, place: Place, name: str) -> bytes | None:
         """Return a small file's content; None where there is none."""
         with tempfile.TemporaryDirectory(prefix="tracestore-") as scratch:
-            self.copy(place, Place(scratch, is_local=True), f"--include=/{name}", "--exclude=*")
+            self.copy(place, Place.local(scratch), f"--include=/{name}", "--exclude=*")
             with suppress(FileNotFoundError):
                 return Path(scratch, name).read_bytes()
         return None

@@ -60,6 +60,9 @@ def _in_donor(donor: BlobStore, wanted: Collection[Digest]) -> Iterator[Found]:
             yield digest, donor.get(digest), f"{donor!r}"
         except BlobError:
             continue  # it has none, or a damaged one: the next source may do better
+    with blob_errors_translated():
+        for path, digest, body in donor.salvage([QUARANTINE], wanted) if wanted else ():
+            yield digest, body, f"{donor!r}: {path}"  # a backup keeps there what a damaged file took the place of
 
 
 def _in_segment(path: str, wanted: Collection[Digest]) -> Iterator[Found]:

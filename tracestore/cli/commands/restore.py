@@ -22,10 +22,11 @@ def command(context: click.Context, store: Path, as_json: bool, source: str) -> 
     """Make the store of --store, a new or empty directory, from the backup at SOURCE, here or HOST:PATH.
 
     Copies it back, makes the database again as `tracestore rebuild` does, and checks the result as
-    `tracestore verify` does; exits with 1 when something is damaged. Cut short, it goes on when called
-    again. Bodies are their owner's alone (0400): restore as the user who made the backup, or as root.
+    `tracestore verify` does; exits with 1 when something is damaged, or a body is nowhere. Cut short,
+    it goes on when called again. Bodies are their owner's alone (0400): restore as the user who made
+    the backup, or as root.
     """
-    from tracestore.maintenance.backup import restore
+    from tracestore.maintenance.restore import restore
     from tracestore.maintenance.rsync import Place
     from tracestore.store import TraceStore
 
@@ -54,5 +55,5 @@ def command(context: click.Context, store: Path, as_json: bool, source: str) -> 
             say(f"{orphans:,} bodies of earlier backups are named by no record; prune takes them, or asks first")
         size = format_size_bytes(copied.size_bytes)
         print_text(f"restored {report.records:,} records and {report.bodies:,} bodies to {store}: {size} copied")
-    if not report.is_clean:
+    if not report.is_clean or report.lost:
         context.exit(DAMAGED)
