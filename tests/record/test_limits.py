@@ -82,6 +82,13 @@ def test_the_values_of_a_line_are_limited_and_those_in_its_body_are_not():
     assert decode_line(json.dumps(BASE | {"body": body}).encode()).body == body.encode()
 
 
+def test_what_would_be_refused_as_a_line_is_not_written_as_one(memory_store):
+    record = BASE | {"extra": [0] * VALUES_LIMIT}
+    with pytest.raises(RecordInvalid, match="record 1: line: wanted at most 100000 values"):
+        memory_store.insert_records([BASE, record])
+    assert memory_store.stats()["records"] == memory_store.stats()["rejected"] == 0
+
+
 @pytest.mark.parametrize("unit", [b"1,", b"[],", b'"a",', b'"",', b'"a":1,', b'"a":"b",', b"1.5,", b"{},"])
 @pytest.mark.parametrize("field", [b"attributes", b"links", b"unknown"])
 def test_a_line_of_many_values_is_refused_before_it_takes_memory(unit, field):

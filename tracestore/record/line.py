@@ -120,14 +120,16 @@ def members_of(record: object) -> dict[str, Any]:
 
 
 def encode_line(members: Mapping[str, Any]) -> bytes:
-    """Write a dict in the journal's JSON shape as one line, without its newline."""
+    """Write a dict in the journal's JSON shape as one line, without its newline; it will be read back."""
     if isinstance(members.get("body"), bytes):
         body = base64.b64encode(members["body"]).decode()
         members = {**members, "body": body, "bodyEncoding": "base64"}
     try:
-        return encode_json(members)
+        line = encode_json(members)
     except (TypeError, ValueError) as error:
         raise RecordInvalid(f"record: wanted only what JSON can hold, found {error}") from error
+    check_values(line)
+    return line
 
 
 def encode_json(value: Any, *, with_sorted_keys: bool = False) -> bytes:
