@@ -9,7 +9,8 @@ store lives on until its next cut.
 Two machines take turns. On one everything lies on one file system, whose journal keeps the order
 of renames for whoever forgets to sync. On the other the database, the blobs, the journals and the
 snapshots lie on disks that know nothing of one another: there a missing sync shows. After some
-cuts the database is lost as well: then snapshot and journal together must hold every promise.
+cuts the database is lost as well: then snapshot and journal together must hold every promise. Some
+lives begin with such a loss, so that the cut meets the rebuild.
 """
 
 import os
@@ -18,24 +19,22 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count as numbers
 from pathlib import Path
 
 from tests.faults import acks, disks, kill, oracle, steps, workload
 from tests.faults.acks import Ack
+from tests.faults.machine import Machine
 from tests.faults.report import KEPT, Report, keep
 from tests.faults.zygote import Zygote
-from tracestore import TraceStore
 
 CAMPAIGN = "power cuts"
 LIVES = 3
 """Cuts that one store goes through."""
 RECORDS_OF_A_LIFE = 200
 """More than one life has; the next one starts beyond."""
-PARTS = ("blobs", "journal", "snapshots")
-"""Directories of a store that may lie on a disk of their own."""
 LOSES: tuple[kill.Loses, ...] = ("never", "never", "never", "after", "torn after")
 
 
@@ -73,7 +72,7 @@ def run(
         moments = _moments(zygote, shop / "model", seed)
         for number in numbers():
             kind, apart = machines[number % len(machines)]
-            with _machine(shop / str(number), kind, apart) as machine:
+            with closing(Machine(shop / str(number), kind, apart)) as machine:
                 for violations, about, notes in _Trial(machine, zygote, seed * 1000 + number, without).lives(moments):
                     if violations and without is None and len(report.violations) < KEPT:
                         about += f", kept in {keep(machine.copy, about.replace(' ', '-'))}"
@@ -83,79 +82,6 @@ def run(
             if number % 20 == 19:
                 say(str(report))
     raise AssertionError("unreachable")
-
-
-class Machine:
-    """One disk or several, and a store on them."""
-
-    def __init__(self, directory: Path, kind: str, apart: bool) -> None:
-        directory.mkdir()
-        self.name = f"{kind} {'on four disks' if apart else 'on one disk'}"
-        self.acks = directory / "acks"
-        self.copy = directory / "copy"
-        """Files of the store as the last cut left them."""
-        self.store = directory / "store" / "store"
-        self.journal = directory / ("journal" if apart else "store") / "app.ndjson"
-        self._bound = {directory / part / "files": self.store / part for part in PARTS} if apart else {}
-        self._mounted: list[Path] = []
-        self._disks: dict[Path, disks.Disk] = {}
-        for name in ("store", *PARTS) if apart else ("store",):
-            disks.format_image(directory / f"{name}.image", kind)
-            self._disks[directory / name] = disks.Disk(directory / f"{name}.image", kind)
-
-    def prepare(self, zygote: Zygote) -> None:
-        """Make what must be there before a store can lie on several disks: the store, without a record."""
-        if not self._bound:
-            return
-        self._mount_disks()
-        made = zygote.run(make_store, str(self.store))
-        assert made.error is None, made.error
-        for files, part in self._bound.items():
-            part.mkdir(mode=0o700, exist_ok=True)
-            shutil.copytree(part, files)
-        self.stop()
-
-    def start(self) -> None:
-        """Mount everything."""
-        self._mount_disks()
-        for files, part in self._bound.items():
-            disks.bind(files, part)
-            self._mounted.append(part)
-
-    def stop(self) -> None:
-        """Unmount everything."""
-        while self._mounted:
-            disks.unmount(self._mounted.pop())
-
-    def _mount_disks(self) -> None:
-        for place, disk in self._disks.items():
-            disk.mount(place)
-            self._mounted.append(place)
-
-    def cut(self, someone_syncs: bool) -> None:
-        """Take the power from all disks; maybe another program has just synced a file on each."""
-        if someone_syncs:
-            for place in self._disks:
-                _sync_a_file(place / "other")
-        for place in self._disks:
-            disks.cut_power(place)
-
-    def take_copy(self) -> None:
-        """Copy what the cut has left, and the promises."""
-        shutil.rmtree(self.copy, ignore_errors=True)
-        self.copy.mkdir()
-        if self.store.exists():
-            shutil.copytree(self.store, self.copy / "store", symlinks=True)
-        for file in (self.journal, self.acks):
-            if file.exists():
-                shutil.copy(file, self.copy)
-
-    def close(self) -> None:
-        """Let the disks go."""
-        self.stop()
-        for disk in self._disks.values():
-            disk.close()
-            disk.image.unlink()
 
 
 class _Trial:
@@ -169,21 +95,25 @@ class _Trial:
         """Yield the violations of each cut, what it was, and notes; the first violation ends the store."""
         self.machine.prepare(self.zygote)
         for life in range(LIVES):
-            moment = moments.choose(self.rng)
+            rebuilds = life > 0 and self.rng.random() < 0.2
+            moment = moments.choose(self.rng, rebuilds)
             someone_syncs = self.rng.random() < 0.3
-            self._live_until(moment, life, someone_syncs)
+            self._live_until(moment, life, someone_syncs, rebuilds)
             loses = self.rng.choice(LOSES)
             notes: list[str] = []
             violations = self._judge(loses, notes)
             about = f"{self.machine.name}, store {self.seed}, life {life}, cut at {moment}"
+            about += ", while it rebuilt" if rebuilds else ""
             about += ", somebody synced" if someone_syncs else ""
             yield violations, about + (f", database lost {loses}" if loses != "never" else ""), notes
             if violations:
                 return
 
-    def _live_until(self, moment: Moment, life: int, someone_syncs: bool) -> None:
+    def _live_until(self, moment: Moment, life: int, someone_syncs: bool, rebuilds: bool) -> None:
         machine = self.machine
         machine.start()
+        if rebuilds:
+            kill.Place(machine.store.parent).lose_database()
         places = (str(machine.store), str(machine.journal), str(machine.acks))
         child = self.zygote.start(live, *places, self.seed, life * RECORDS_OF_A_LIFE, self.without, moment)
         if moment.kind == "time":
@@ -198,6 +128,7 @@ class _Trial:
             machine.cut(someone_syncs)
         machine.stop()
         assert outcome.error is None, outcome.error
+        assert not outcome.hung
 
     def _judge(self, loses: kill.Loses, notes: list[str]) -> list[str]:
         machine = self.machine
@@ -223,33 +154,32 @@ class _Moments:
     events: int
     steps: dict[str, int]
 
-    def choose(self, rng: random.Random) -> Moment:
+    def choose(self, rng: random.Random, rebuilds: bool) -> Moment:
         """Choose a moment; a step that comes often is no likelier than a rare one."""
-        kind = rng.choice(("time", "step", "promise"))
+        kind = rng.choice(("time", "step", "step") if rebuilds else ("time", "step", "promise"))
         if kind == "time":
             return Moment(kind, after_s=rng.uniform(0, self.seconds))
         if kind == "promise":
             return Moment(kind, nth=rng.randint(1, self.events))
-        step = rng.choice([name for name, times in self.steps.items() if times])
+        met = {name for name, times in self.steps.items() if times}
+        step = rng.choice(sorted(met & steps.REBUILD_STEPS.keys() if rebuilds else met - steps.REBUILD_STEPS.keys()))
         return Moment(kind, step=step, nth=rng.randint(1, self.steps[step]), when=rng.choice(("before", "after")))
 
 
 def _moments(zygote: Zygote, model: Path, seed: int) -> _Moments:
-    """Let a store live undisturbed, and see what happens in its life."""
+    """Let a store live undisturbed, lose its database and live on, and see what happens then."""
     model.mkdir()
-    places = (str(model / "store"), str(model / "journal"), str(model / "acks"))
+    files = str(model / "store"), str(model / "journal"), str(model / "acks")
+    begun = zygote.run(live, *files, seed, 0, None, None)
+    assert begun.value is not None, begun
+    events = len(acks.read(files[2]))
+    kill.Place(model).lose_database()
     start = time.monotonic()
-    outcome = zygote.run(steps.count_steps, live, *places, seed, 0, None, None)
+    outcome = zygote.run(steps.count_steps, live, *files, seed, RECORDS_OF_A_LIFE, None, None)
     assert outcome.value is not None, outcome
     seconds = 2 * (time.monotonic() - start)  # a real file system is slower
-    events = len(acks.read(model / "acks"))
     shutil.rmtree(model)
     return _Moments(seconds, events, outcome.value)
-
-
-def make_store(path: str) -> None:
-    """Make an empty store. For a process of its own."""
-    TraceStore(path).close()
 
 
 def live(
@@ -291,21 +221,3 @@ def _last(ack: Ack, nth: int) -> Ack:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return final
-
-
-@contextmanager
-def _machine(directory: Path, kind: str, apart: bool) -> Iterator[Machine]:
-    machine = Machine(directory, kind, apart)
-    try:
-        yield machine
-    finally:
-        machine.close()
-
-
-def _sync_a_file(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, b"somebody else's")
-        os.fsync(fd)
-    finally:
-        os.close(fd)
