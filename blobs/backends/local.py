@@ -38,8 +38,11 @@ class LocalBackend:
             try:
                 durable.make_directory(self._root, layout.OBJECTS)
                 self._objects = durable.open_directory(layout.OBJECTS, self._root)
-            except OSError:
+            except OSError as error:
                 self.close()
+                if error.errno in tree.NOT_A_DIRECTORY:
+                    wanted = "wanted a directory, found a link or a file, which is not followed"
+                    raise FormatUnknown(f"{path}/{layout.OBJECTS}: {wanted}; put the directory itself there") from error
                 raise
 
     def __repr__(self) -> str:
@@ -307,7 +310,12 @@ def _make_root(path: Path) -> None:
 
 
 def _read_format(root: int) -> bytes:
-    fd = os.open(layout.FORMAT, batch.READ, dir_fd=root)
+    try:
+        fd = os.open(layout.FORMAT, batch.READ, dir_fd=root)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FormatUnknown("wanted a file, found a link, which is not followed; put the file there") from error
+        raise
     try:
         return os.read(fd, 4096)
     finally:

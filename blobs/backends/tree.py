@@ -15,7 +15,7 @@ from blobs.backends.base import BlobStat, Deleted, Oddity
 from blobs.digest import Digest
 
 BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block
-_NOT_A_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY and O_NOFOLLOW answer to a file and to a link
+NOT_A_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY and O_NOFOLLOW answer to a file and to a link
 
 
 def stat_of(digest: Digest, found: os.stat_result) -> BlobStat | None:
@@ -87,7 +87,7 @@ def clear_batch(root_fd: int, name: str) -> Deleted:
         except FileNotFoundError:
             return Deleted()
         except OSError as error:
-            if error.errno not in _NOT_A_DIRECTORY:
+            if error.errno not in NOT_A_DIRECTORY:
                 raise
             return _unlink_counted(stage_fd, name)
         remove_if_empty(name, stage_fd)
@@ -174,7 +174,7 @@ def _leftovers(root_fd: int, living: Collection[str]) -> Iterator[Oddity]:
         with _opened(layout.STAGE, root_fd) as stage_fd:
             names = sorted(set(os.listdir(stage_fd)) - set(living))
     except OSError as error:
-        if error.errno in (errno.ENOENT, *_NOT_A_DIRECTORY):
+        if error.errno in (errno.ENOENT, *NOT_A_DIRECTORY):
             return  # nothing staged yet, or a link that is reported as one
         raise
     for name in names:

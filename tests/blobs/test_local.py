@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from blobs import BlobNotFound, BlobStore, BlobsUnavailable, Digest, durable, layout
+from blobs import BlobNotFound, BlobStore, BlobsUnavailable, Digest, FormatUnknown, durable, layout
 
 BODY = b"a body, some text that compresses; " * 40
 DIGEST = Digest.of(BODY)
@@ -203,3 +203,15 @@ def test_a_creation_cut_short_is_finished(tmp_path):
         store.put(b"body")
     assert (root / "FORMAT").read_bytes() == layout.format_text()
     assert not (root / "FORMAT.new").exists()
+
+
+@pytest.mark.parametrize("name", ["FORMAT", "objects"])
+def test_a_link_in_place_of_a_part_of_the_store_is_not_followed(tmp_path, name):
+    root = tmp_path / "blobs"
+    BlobStore(root).close()
+    (root / name).rename(tmp_path / "elsewhere")
+    (root / name).symlink_to(tmp_path / "elsewhere")
+    for create in (True, False):
+        with pytest.raises(FormatUnknown, match=f"{name}: wanted a .* which is not followed"):
+            BlobStore(root, create)
+    assert (root / name).is_symlink()
