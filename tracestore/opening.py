@@ -15,6 +15,7 @@ from tracestore.errors import StoreBroken, StoreNotFound, StoreUnavailable
 from tracestore.journal import Segment
 from tracestore.journal.scan import scan
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text
+from tracestore.links import refuse_links
 from tracestore.lock import StoreLock
 
 
@@ -25,6 +26,7 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
     """
     layout = StoreLayout(path)
     with _translated(path):
+        refuse_links(layout)
         is_new = not layout.is_store()
         if is_new:
             _check_may_create(layout, create and not read_only)
@@ -50,8 +52,9 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
 
 def needs_database(layout: StoreLayout, *, create: bool) -> bool:
     """Tell whether the database has to be made; StoreBroken where it is missing and may not be."""
-    if layout.database.exists():
-        return False
+    with _translated(layout.root):
+        if layout.database.exists():
+            return False
     if not create:
         raise StoreBroken(
             f"{layout.database}: wanted a database, found none; run tracestore rebuild"
@@ -61,9 +64,10 @@ def needs_database(layout: StoreLayout, *, create: bool) -> bool:
 
 def holds_anything(layout: StoreLayout) -> bool:
     """Tell whether a store without a database has anything but bodies to make it again from."""
-    if layout.rejected.exists() or (layout.snapshots.is_dir() and any(layout.snapshots.iterdir())):
-        return True
-    return any(scan(os.fspath(directory)) for directory in (layout.journal, layout.inserted))
+    with _translated(layout.root):
+        if layout.rejected.exists() or (layout.snapshots.is_dir() and any(layout.snapshots.iterdir())):
+            return True
+        return any(scan(os.fspath(directory)) for directory in (layout.journal, layout.inserted))
 
 
 def lines_wait(layout: StoreLayout, positions: Iterable[Mapping[str, Any]]) -> bool:

@@ -83,7 +83,8 @@ def rebuild_database(
             replay.run(None)
             Retention(database).forget_gone_bodies()  # of rows that expired once more
         counts = Reader(database).counts()
-        database.checkpoint()
+        if not database.checkpoint():
+            raise StoreUnavailable(f"{unfinished}: wanted a checkpoint, found readers in the way; rebuild again")
     publish(unfinished, layout.database)
     return Rebuilt(
         snapshot=found.path.name if found else None,

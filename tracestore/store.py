@@ -5,7 +5,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -179,13 +178,19 @@ class TraceStore(OpenStore):
         from tracestore.maintenance.prune import Pruner
 
         parts = self._writing("prune")
-        with suppress(StoreUnavailable):  # a full disk: what was inserted is safe in the journal, space is wanted
-            self._settle()
         pruner = Pruner(self._database, self._blobs, parts.bodies_went, parts.recovery)
-        plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
-        if dry_run:
-            return plan.summary
-        return pruner.apply(plan, force=force, on_progress=on_progress)
+
+        def prune_once() -> PruneSummary:
+            plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
+            return plan.summary if dry_run else pruner.apply(plan, force=force, on_progress=on_progress)
+
+        try:
+            self._settle()
+        except StoreUnavailable:  # a full disk, which wants this prune: what was inserted is safe in the journal
+            first = prune_once()
+            self._settle()
+            return first + prune_once()
+        return prune_once()
 
     def verify(
         self, data: bool = False, *, subset: str | None = None, on_progress: Callable[[int, int], None] | None = None

@@ -1,14 +1,14 @@
 """Prune at the level of the store: what goes, what stays, what is counted."""
 
-import shutil
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from blobs import Digest
-from tracestore import InputInvalid, PruneRefused, RetentionPolicy
+from tracestore import InputInvalid, PruneRefused, RetentionPolicy, StoreUnavailable, TraceStore
 
 DAY_MS = 86_400_000
 WEEK = RetentionPolicy(max_age="7d")
@@ -310,3 +310,21 @@ def test_a_store_whose_bodies_are_all_evicted_can_be_pruned_again(store, make):
     assert store.prune(policy).bodies_evicted == 1
     assert store.prune(policy).bodies_evicted == 0
     assert store.get_turn("t")[0].body_state == "evicted"
+
+
+def test_on_a_full_disk_a_prune_goes_first_and_then_takes_what_waited(open_store, make, now_ms, monkeypatch):
+    """What was inserted cannot become rows before there is room; it was acknowledged before the prune, so it expires."""
+    store = open_store()
+    store.insert_records(make.turn("old", now_ms - 8 * DAY_MS, request="dies"))
+    TraceStore.insert_records(store, make.turn("waits", now_ms - 9 * DAY_MS, request="dies too"))
+    settle, failures = store._settle, iter([StoreUnavailable(28, "No space left on device")])
+
+    def settle_when_there_is_room():
+        for failure in failures:
+            raise failure
+        settle()
+
+    monkeypatch.setattr(store, "_settle", settle_when_there_is_room)
+    summary = store.prune(WEEK)
+    assert (summary.records_deleted, summary.bodies_deleted) == (6, 2)
+    assert store.get_turn("waits") == []

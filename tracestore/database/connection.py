@@ -31,6 +31,8 @@ size lose less to their unfilled ends: 78 instead of 82 bytes a record."""
 WRITER_MEMORY = "128MB"
 """DuckDB's share while collecting: the process takes 150-190 MB more; 64 MB fails its sorts."""
 READER_MEMORY = "1GB"
+CHECKPOINT_WAIT_S = 0.5
+"""How long a checkpoint holds new readers back for those that read; it can be made up for later."""
 SWAP_WAIT_S = 5.0
 """How long a swap waits for readers before it interrupts them."""
 
@@ -56,6 +58,8 @@ def _ours(what: str, error: duckdb.Error) -> TraceStoreError:
         return StoreBroken(f"{what}: the database is damaged: {found}; run tracestore rebuild")
     if isinstance(error, duckdb.IOException):
         return StoreUnavailable(f"{what}: {found}; free space or mend the disk, then try again")
+    if isinstance(error, duckdb.TransactionException):
+        return StoreUnavailable(f"{what}: {found}; try again")
     if isinstance(error, duckdb.InterruptException):
         return StoreUnavailable(f"{what}: interrupted; try again")
     if isinstance(error, duckdb.FatalException | duckdb.InternalException):
@@ -160,12 +164,30 @@ class Database:
         with translated("measuring the database"):
             return 0 if self.path is None else self.path.stat().st_size
 
-    def checkpoint(self) -> None:
-        """Move everything from the write-ahead log into the file."""
+    def checkpoint(self) -> bool:
+        """Move everything from the write-ahead log into the file; False when readers stayed in the way."""
         with self._writing, translated("checkpointing the database"):
             if self._doubtful:
                 raise StoreUnavailable(f"{self.path}: an earlier commit failed; open the store again")
+            return self._try_checkpoint() or self._checkpoint_without_readers()
+
+    def _try_checkpoint(self) -> bool:
+        try:
             self._writer.execute("CHECKPOINT store")
+        except duckdb.TransactionException:  # another thread reads: DuckDB cannot tell that it does not write
+            return False
+        return True
+
+    def _checkpoint_without_readers(self) -> bool:
+        """Hold new readers back, let those that read finish, and try again."""
+        with self._gate:
+            was_swapping, self._swapping = self._swapping, True
+            try:
+                self._gate.wait_for(lambda: not self._readers, timeout=CHECKPOINT_WAIT_S)
+                return self._try_checkpoint()
+            finally:
+                self._swapping = was_swapping
+                self._gate.notify_all()
 
     def swap(self, fresh: Path) -> None:
         """Put a compacted file in the place of this one; the caller is the only writer.
@@ -178,7 +200,8 @@ class Database:
             self._swapping = True
             try:
                 self._let_readers_finish()
-                self.checkpoint()
+                if not self.checkpoint():
+                    raise StoreUnavailable(f"{self.path}: wanted a checkpoint, found readers in the way; try again")
                 self._detach()
                 wal = self.path.with_name(self.path.name + ".wal")
                 if wal.exists():

@@ -146,7 +146,10 @@ class Pruner:
         )
 
     def _expire(self, cutoff_ns: int) -> int:
-        with self._recovery.removal(expired_before_ns=cutoff_ns) if self._recovery else nullcontext():
+        if self._recovery is None:
+            return self._retention.expire(cutoff_ns)
+        # No writer commits between: the note says how far the journal had become rows when these went.
+        with self._blobs.lock, self._recovery.removal(expired_before_ns=cutoff_ns):
             return self._retention.expire(cutoff_ns)
 
     def _evict(self, digests: Sequence[bytes]) -> None:
@@ -194,7 +197,5 @@ class Pruner:
 
     def _compact(self) -> None:
         """Give dead space of the database back once there is enough."""
-        self._database.checkpoint()
-        if not compaction.measure(self._database).is_worth_compacting:
-            return
-        compaction.compact(self._database)
+        if self._database.checkpoint() and compaction.measure(self._database).is_worth_compacting:
+            compaction.compact(self._database)

@@ -79,7 +79,10 @@ def read_removals(path: Path) -> list[Removal]:
 
 def forget_removals(path: Path) -> None:
     """Drop every note: a snapshot was taken that holds none of what they name."""
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(error.errno, f"cannot drop old notes: {error.strerror}", str(path)) from error
 
 
 def _removal(found: Mapping[str, Any]) -> Removal:

@@ -1,6 +1,6 @@
 """What maintenance did or found; plain values without imports, so that the package loads fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,12 @@ class PruneSummary:
     sweep_postponed: bool = False
     """A backup is running: no body went, the next prune takes what this one would have."""
     dry_run: bool = False
+
+    def __add__(self, other: "PruneSummary") -> "PruneSummary":
+        """Return what two prunes did, one after the other."""
+        both = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        flags = {name: bool(both[name]) for name in ("sweep_postponed", "dry_run")}
+        return PruneSummary(**both | flags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
