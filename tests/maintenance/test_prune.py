@@ -313,7 +313,7 @@ def test_a_store_whose_bodies_are_all_evicted_can_be_pruned_again(store, make):
 
 
 def test_on_a_full_disk_a_prune_goes_first_and_then_takes_what_waited(open_store, make, now_ms, monkeypatch):
-    """What was inserted cannot become rows before there is room; it was acknowledged before the prune, so it expires."""
+    """What was inserted becomes rows only once there is room; it was there before the prune, so it expires."""
     store = open_store()
     store.insert_records(make.turn("old", now_ms - 8 * DAY_MS, request="dies"))
     TraceStore.insert_records(store, make.turn("waits", now_ms - 9 * DAY_MS, request="dies too"))
