@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.faults import disks
+from tests.faults import blockdevice, disks
 from tests.faults.report import Report
 
 EVERYTHING = 0
@@ -24,6 +24,7 @@ CAMPAIGNS: dict[str, int] = {
     "canaries": EVERYTHING,
     "inject": EVERYTHING,
     "full": 600,
+    "model": 500,
     "power": 1_000,
     "blocklog": 5_000,
     "fuzz": 200_000,
@@ -36,6 +37,8 @@ def lacking(campaign: str) -> str | None:
     """Say what this machine lacks for a campaign; None when it can run."""
     if campaign in ("canaries", "inject") and shutil.which("strace") is None:
         return "strace is not installed"
+    if campaign == "blocklog" and (why := blockdevice.missing()):
+        return why
     return disks.missing(*disks.FILE_SYSTEMS) if campaign in ("power", "blocklog", "full") else None
 
 
