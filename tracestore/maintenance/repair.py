@@ -13,22 +13,20 @@ changed), or that the disk refuses to read, stays where it is until a replacemen
 short at any point, the next repair goes on from there; the second of two does nothing.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from blobs import BlobError, BlobStore, Digest, Staged, codec
+from blobs import BlobStore, Digest, Staged, codec
 from blobs.layout import QUARANTINE
 from tracestore.bodies import blob_errors_translated
-from tracestore.database import Database, consistency
+from tracestore.database import Database
 from tracestore.database.mending import put_ledger_rows
-from tracestore.database.writer import Body
 from tracestore.errors import StoreBroken
 from tracestore.journal import disk
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import sources
+from tracestore.maintenance.in_question import BodyInQuestion, bodies_in_question
 from tracestore.maintenance.summary import Damage, Mend, RepairReport
 from tracestore.maintenance.undo import UndoLog
 from tracestore.maintenance.verify import Progress, verify_store
@@ -83,46 +81,6 @@ def repair_store(
     return repair.report(log.path, left, applied=True)
 
 
-@dataclass(slots=True)
-class _Body:
-    """A body that a finding names, and what rows and ledger say of it."""
-
-    digest: Digest
-    rows: list[Body] = field(default_factory=list)
-    named_sizes: tuple[int, int] | None = None
-    size_bytes: int | None = None
-    """Of the body itself; None while nobody has it."""
-    stored_bytes: int = 0
-    origin: str | None = None
-    """Where it was found, when it had to be looked for."""
-
-    @property
-    def is_known(self) -> bool:
-        """Tell whether a record or the ledger speaks of it; else it is nobody's and prune takes it."""
-        return bool(self.rows) or self.named_sizes is not None
-
-    @property
-    def is_evicted(self) -> bool:
-        """Tell whether retention took it, so that nobody looks for it."""
-        states = {row.state for row in self.rows}
-        return "evicted" in states and "present" not in states
-
-    @property
-    def row(self) -> Body:
-        """What the ledger should say."""
-        if self.size_bytes is not None:
-            return Body(self.digest, self.size_bytes, self.stored_bytes, "present")
-        known = self.rows[0] if self.rows else Body(self.digest, 0, 0)
-        size_bytes = known.size_bytes if self.named_sizes is None else self.named_sizes[1]
-        return Body(self.digest, size_bytes, known.stored_bytes, "evicted" if self.is_evicted else "lost")
-
-    @property
-    def is_right(self) -> bool:
-        """Tell whether rows and ledger say it already."""
-        row = self.row
-        return self.rows == [row] and self.named_sizes in (None, (row.size_bytes, row.size_bytes))
-
-
 class _Repair:
     """One repair of one store, under its lock."""
 
@@ -137,7 +95,8 @@ class _Repair:
         self._careful = {
             Digest.parse(one.subject): one.path for one in found if one.kind in _ONCE_REPLACED and one.path is not None
         }
-        self._bodies = self._bodies_in_question()
+        accused = (Digest.parse(one.subject) for one in found if one.kind in _OF_A_BODY and _is_digest(one))
+        self._bodies = {body.digest: body for body in bodies_in_question(database, blobs, accused)}
         self.wanted = {d for d, body in self._bodies.items() if body.size_bytes is None and not body.is_evicted}
         self.wanted |= self._bodies.keys() & self._careful.keys()
 
@@ -184,13 +143,13 @@ class _Repair:
         if bodies_went is not None:
             bodies_went(sum(body.row.state == "lost" for body in changed))
         self._set_aside(log, [path for path in self._to_set_aside() if path not in self._places])
-        log.write(*(_put_entry(body) for body in self._put()))
+        log.write(*(body.put_entry() for body in self._put()))
         for staged in self._staged:
             self._blobs.publish(staged)
         for one in self._to_protect():
             log.write({"action": "protect", "path": one.path, "was": one.detail})
             self._blobs.protect(Digest.parse(one.subject))
-        log.write(*(_ledger_entry(body) for body in changed))
+        log.write(*(body.ledger_entry() for body in changed))
         put_ledger_rows(self._database, [body.row for body in changed])
         self._note()
 
@@ -228,28 +187,6 @@ class _Repair:
         """What the disk refuses to read, or reads only today, and nobody else has: it is left as it is."""
         return self.wanted & self._careful.keys()
 
-    def _bodies_in_question(self) -> dict[Digest, _Body]:
-        """Gather every body that a finding names or that was lost before, with what is said of it."""
-        digests = {Digest.parse(one.subject) for one in self._found if one.kind in _OF_A_BODY and _is_digest(one)}
-        digests.update(map(Digest, consistency.lost_digests(self._database)))
-        asked = sorted(digests)
-        rows: dict[bytes, list[Body]] = defaultdict(list)
-        for row in consistency.ledger_rows(self._database, asked):
-            rows[row.digest].append(row)
-        named = {digest: (least, most) for digest, least, most in consistency.named_sizes(self._database, asked)}
-        bodies = [_Body(digest, rows[digest], named.get(digest)) for digest in asked]
-        for body in bodies:
-            if not body.is_evicted:
-                self._read(body)
-        return {body.digest: body for body in bodies if body.is_known}
-
-    def _read(self, body: _Body) -> None:
-        """Take the size of a body that is in its seat and whole."""
-        with suppress(BlobError):  # then it is looked for
-            body.size_bytes = len(self._blobs.get(body.digest))
-            found = self._blobs.stat(body.digest)
-            body.stored_bytes = found.stored_bytes if found is not None else 0
-
     def _stage(self, batch: dict[Digest, bytes]) -> None:
         if batch:
             staged = self._blobs.stage(batch)
@@ -266,10 +203,10 @@ class _Repair:
         aside = set(self._to_set_aside())
         return [one for one in self._found if one.kind == "mode" and one.path not in aside]
 
-    def _put(self) -> list[_Body]:
+    def _put(self) -> list[BodyInQuestion]:
         return [body for body in self._bodies.values() if body.origin is not None]
 
-    def _changed(self) -> list[_Body]:
+    def _changed(self) -> list[BodyInQuestion]:
         """Return the bodies of which rows and ledger do not say what is."""
         return [body for digest, body in self._bodies.items() if digest not in self._stuck and not body.is_right]
 
@@ -288,7 +225,7 @@ class _Repair:
         self.mends += [Mend("protect", one.subject, one.detail) for one in self._to_protect()]
         for body in self._changed():
             row = body.row
-            action = "mark lost" if row.state == "lost" and {old.state for old in body.rows} != {"lost"} else "correct"
+            action = "mark lost" if body.is_newly_lost else "correct"
             self.mends.append(Mend(action, str(body.digest), f"{row.size_bytes} bytes, {row.state}"))
 
 
@@ -300,17 +237,3 @@ def _rename(path: Path, to: Path) -> None:
     with disk.translated("set a damaged snapshot aside", str(path)):
         path.rename(to)
     disk.sync_directory(str(path.parent))
-
-
-def _put_entry(body: _Body) -> dict[str, object]:
-    return {"action": "put back", "digest": str(body.digest), "from": body.origin, "size_bytes": body.size_bytes}
-
-
-def _ledger_entry(body: _Body) -> dict[str, object]:
-    before, after = ([_shown(row) for row in body.rows], _shown(body.row))
-    entry = {"action": "correct", "digest": str(body.digest), "before": before, "after": after}
-    return entry | {"record_sizes": body.named_sizes}
-
-
-def _shown(row: Body) -> dict[str, object]:
-    return {name: value for name, value in asdict(row).items() if name != "digest"}
