@@ -1,19 +1,18 @@
 """Any sequence of operations leaves what a plain dict would hold, crashes among them.
 
 Hypothesis draws sequences of inserts, resent records, prunes by random policies, reopenings,
-crashes at named steps, damage and repair, lost databases. The model is a dict of records and the
-bodies that are gone; it knows of the store only its promises: which turns expire, which bodies the
-byte cap may take, what a crash may leave open. After every step the store must equal it.
+crashes at named steps, damage and repair, lost databases, backups and restores. After every step the
+store must equal the model (`expected`).
 """
 
+import copy
 import os
 import random
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,17 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.faults import acks, steps
+from tests.faults.expected import NS_PER_MS, Model, Record
 from tests.faults.report import Report
 from tests.faults.zygote import Zygote
 from tracestore import RetentionPolicy, StoreBroken, TraceStore
+from tracestore.layout import StoreLayout
+from tracestore.maintenance.backup import back_up
+from tracestore.maintenance.restore import restore
+from tracestore.maintenance.rsync import Place
 
 NOW_MS = 1_772_413_967_000
 DAY_MS = 86_400_000
-NS_PER_MS = 1_000_000
 BLOCK_BYTES = 4_096
 BODIES = [b"", b"a", b"hello, hello" * 9, *(random.Random(n).randbytes(n).hex().encode() for n in (400, 3_000, 5_000))]
 STEPS_TO_DIE_AT = (
@@ -40,8 +43,6 @@ STEPS_TO_DIE_AT = (
     "database published",
 )  # fmt: skip
 STEPS = 25
-
-Record = dict[str, Any]
 
 
 def run(count: int, seed: int, say: Callable[[str], None] = lambda text: None) -> Report:
@@ -72,69 +73,6 @@ def settings_of(count: int) -> settings:
     )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Kept:
-    """A record as the model has it."""
-
-    record: Record
-    digest: str | None
-    age_from_ns: int
-    """From here its age counts: its own time, or when it was stored, if that was earlier."""
-
-
-@dataclass
-class Model:
-    """What the store must hold."""
-
-    records: dict[str, Kept] = field(default_factory=dict)
-    evicted: set[str] = field(default_factory=set)
-    lost: set[str] = field(default_factory=set)
-    """Bodies that were damaged, and that no repair found elsewhere."""
-
-    def insert(self, records: Iterable[Record], now_ns: int) -> None:
-        """Take records; one that is there already changes nothing, a new one brings its body back."""
-        for record in records:
-            if record["id"] in self.records:
-                continue
-            digest = blake3(record["body"].encode()).hexdigest() if "body" in record else None
-            self.records[record["id"]] = Kept(record, digest, min(record["timestamp"] * NS_PER_MS, now_ns))
-            self.evicted.discard(digest)
-            self.lost.discard(digest)
-
-    def expired(self, cutoff_ns: int) -> set[str]:
-        """Return the ids that expire: turns whose newest record is older, whole, and records without a turn."""
-        newest: dict[str, int] = {}
-        for kept in self.records.values():
-            turn = kept.record.get("turnId")
-            if turn is not None:
-                newest[turn] = max(newest.get(turn, 0), kept.age_from_ns)
-        return {
-            name
-            for name, kept in self.records.items()
-            if newest.get(kept.record.get("turnId"), kept.age_from_ns) < cutoff_ns
-        }
-
-    def remove(self, ids: Iterable[str]) -> None:
-        """Take records away, and what is known of bodies that nothing names any more."""
-        for name in list(ids):
-            del self.records[name]
-        self.evicted &= self.named()
-        self.lost &= self.named()
-
-    @property
-    def present(self) -> set[str]:
-        """Digests of the bodies that must be there."""
-        return self.named() - self.evicted - self.lost
-
-    def named(self) -> set[str]:
-        """Return the digests that records name."""
-        return {kept.digest for kept in self.records.values() if kept.digest is not None}
-
-    def newest_use_ns(self, digest: str) -> int:
-        """Return when a body was used last."""
-        return max(kept.age_from_ns for kept in self.records.values() if kept.digest == digest)
-
-
 class StoreMachine(RuleBasedStateMachine):
     """A store beside its model."""
 
@@ -146,6 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model()
         self.now_ms = NOW_MS
         self.count = 0
+        self.backed_up: Model | None = None
         self.open()
 
     def teardown(self) -> None:
@@ -227,17 +166,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.stats()
         if not self.model.present:
             return
-        copy = self.home / "copy"
-        shutil.copytree(self.home / "store" / "blobs", copy, dirs_exist_ok=True)
+        donated = self.home / "copy"
+        shutil.copytree(self.home / "store" / "blobs", donated, dirs_exist_ok=True)
         digest = data.draw(some.sampled_from(sorted(self.model.present)))
         self.damage(self.path_of(digest), damage, data)
         assert any(digest in finding.subject for finding in self.store.verify(data=True).findings)
         with suppress(StoreBroken):
             assert self.store.get_body(digest) in (self.body_of(digest), None if damage == "remove" else b"no")
-        self.store.repair(apply=True, donor=copy if donor else None)
+        self.store.repair(apply=True, donor=donated if donor else None)
         if not donor:
             self.model.lost |= self.bodies_in("lost") & {digest}
-        shutil.rmtree(copy)
+        shutil.rmtree(donated)
 
     @rule()
     def lose_the_database(self) -> None:
@@ -256,22 +195,61 @@ class StoreMachine(RuleBasedStateMachine):
                 self.open()
         self.store = TraceStore.rebuild(self.home / "store", now_ns=self.now_ns)
 
+    @rule()
+    def back_up(self) -> None:
+        target = Place.local(self.home / "backup")
+        back_up(StoreLayout(self.store.path), target, self.store.snapshot, tell=lambda text: None)
+        self.backed_up = copy.deepcopy(self.model)
+
+    @rule()
+    def restore(self) -> None:
+        if self.backed_up is None:
+            return
+        self.store.close()
+        shutil.rmtree(self.store.path)
+        restore(Place.local(self.home / "backup"), StoreLayout(self.store.path))
+        self.model = copy.deepcopy(self.backed_up)
+        self.open()
+        # A backup keeps the bodies of all backups before it, so that some that were gone are there again.
+        self.model.evicted &= self.bodies_in("evicted")
+        self.model.lost &= self.bodies_in("lost")
+
+    @rule(data=some.data())
+    def forget_a_turn(self, data: Any) -> None:
+        if turns := self.model.turns():
+            turn = data.draw(some.sampled_from(turns))
+            self.store.forget(turn_id=turn)
+            records = self.model.records.items()
+            self.model.remove([name for name, kept in records if kept.record.get("turnId") == turn])
+
+    @rule(data=some.data())
+    def forget_a_body(self, data: Any) -> None:
+        if named := sorted(self.model.named()):
+            digest = data.draw(some.sampled_from(named))
+            self.store.forget(digest=digest)
+            assert self.store.get_body(digest) is None
+            self.model.evicted.add(digest)
+            self.model.lost.discard(digest)
+
     @invariant()
     def the_store_is_the_model(self) -> None:
         if not hasattr(self, "home"):
             return
         rows = {row["producer_id"]: row for row in self.rows()}
-        assert rows.keys() == self.model.records.keys()
+        missing, surplus = self.model.records.keys() - rows.keys(), rows.keys() - self.model.records.keys()
+        assert not missing | surplus, f"missing rows {sorted(missing)}, surplus rows {sorted(surplus)}"
         for name, row in rows.items():
             kept = self.model.records[name]
             assert (row["msg"], row["turn_id"]) == (kept.record["msg"], kept.record.get("turnId"))
             assert row["body_digest"] == kept.digest
-        assert (self.bodies_in("evicted"), self.bodies_in("lost")) == (self.model.evicted, self.model.lost)
+        for state, wanted in (("evicted", self.model.evicted), ("lost", self.model.lost)):
+            assert self.bodies_in(state) == wanted, f"{state}: {self.bodies_in(state)}, wanted {wanted}"
         for digest in self.model.named():
             found = self.store.get_body(digest)
             # A crash or a rebuild may leave the file of an evicted body; the next prune takes it.
             assert found == self.body_of(digest) or (found is None and digest not in self.model.present), digest
-        assert [finding for finding in self.store.verify(data=True).findings if not finding.harmless] == []
+        damages = [finding for finding in self.store.verify(data=True).findings if not finding.harmless]
+        assert not damages, damages
 
     def damage(self, path: Path, how: str, data: Any) -> None:
         whole = path.read_bytes()
@@ -300,12 +278,13 @@ class StoreMachine(RuleBasedStateMachine):
         """Check that what went had to go: the bodies used longest ago, no more of them than it takes."""
         gone = self.bodies_in("evicted") - self.model.evicted
         kept = sizes.keys() - gone
-        assert gone <= sizes.keys()
-        assert sum(sizes[digest] for digest in kept) <= cap
+        assert gone <= sizes.keys(), f"gone, but not there before: {gone - sizes.keys()}"
+        kept_bytes = sum(sizes[digest] for digest in kept)
+        assert kept_bytes <= cap, f"{kept_bytes} bytes are left, the cap is {cap}"
         order = sorted(sizes, key=lambda digest: (self.model.newest_use_ns(digest), digest))
         assert set(order[: len(gone)]) == gone, "not the bodies used longest ago"
         if gone:
-            assert sum(sizes[digest] for digest in kept) + sizes[order[len(gone) - 1]] > cap, "more than it takes"
+            assert kept_bytes + sizes[order[len(gone) - 1]] > cap, "more bodies went than had to"
         self.model.evicted |= gone
 
     def new_records(self, data: Any, count: int) -> list[Record]:
@@ -331,7 +310,9 @@ class StoreMachine(RuleBasedStateMachine):
         return {row["producer_id"] for row in self.rows()}
 
     def bodies_in(self, state: str) -> set[str]:
-        return {digest for (digest,) in self.store.sql(f"SELECT digest FROM bodies WHERE state = '{state}'").rows}
+        """Return the digests in a state; those that no record names any more leave the ledger sooner or later."""
+        rows = self.store.sql(f"SELECT digest FROM bodies WHERE state = '{state}'").rows
+        return {digest for (digest,) in rows} & self.model.named()
 
     def body_of(self, digest: str) -> bytes:
         return next(body for body in BODIES if blake3(body).hexdigest() == digest)
