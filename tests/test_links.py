@@ -6,8 +6,7 @@ import shutil
 import pytest
 
 from tracestore import StoreBroken, TraceStore
-from tracestore.layout import StoreLayout
-from tracestore.links import refuse_links
+from tracestore.layout import StoreLayout, refuse_links
 
 FILES = ["FORMAT", "lock", "records.duckdb", "records.duckdb.wal", "journal/rejected.ndjson"]
 DIRECTORIES = ["journal", "journal/inserted", "blobs", "snapshots", "tmp", "repairs"]

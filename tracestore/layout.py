@@ -13,12 +13,17 @@
       removals.ndjson  what was pruned since then
       journals.json    which journals elsewhere were followed
       blobs/           bodies: self-sufficient, rsync it and every body can be read back
+      repairs/         what repair did, and what was there before
       tmp/             what DuckDB spills while it sorts; emptied at every opening
 
-An unknown version or requirement in ``FORMAT`` is an error, never a guess.
+An unknown version or requirement in ``FORMAT`` is an error, never a guess. No link in the directory is
+followed, and nothing odd may stand where a file belongs: a store that was copied, or unpacked from
+somebody's archive, may hold a link to a file of its next owner, or a pipe that never answers.
 """
 
 import json
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +100,11 @@ class StoreLayout:
         """Where DuckDB may spill; nothing in it outlives a process."""
         return self.root / "tmp"
 
+    @property
+    def repairs(self) -> Path:
+        """The undo logs of repair."""
+        return self.root / "repairs"
+
     def is_store(self) -> bool:
         """Tell whether the root holds a store."""
         return self.format.exists()
@@ -132,3 +142,28 @@ def check_format(content: bytes, path: Path) -> None:
         raise StoreBroken(
             f"{path}: wanted {wanted}, found format {version} requiring {requires}; use a newer tracestore"
         )
+
+
+def refuse_links(layout: StoreLayout) -> None:
+    """Raise StoreBroken for a link in the store's directory, or for what is no file or directory where one belongs.
+
+    To be called before anything is opened by its path; blobs and journal segments are looked at where
+    they are opened. The directory itself may be a link: whoever named it knows where it leads.
+    """
+    directories = {layout.journal, layout.inserted, layout.blobs, layout.snapshots, layout.repairs, layout.scratch}
+    files = {layout.format, layout.lock, layout.database, layout.rejected}
+    entries = sorted(layout.root.iterdir()) if layout.root.is_dir() else []
+    for path in (*entries, layout.rejected, layout.inserted):
+        if not os.path.lexists(path):
+            continue
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            raise _refused(path, "a file or directory of this store", "a symbolic link")
+        if path in directories and not stat.S_ISDIR(mode):
+            raise _refused(path, "a directory", "something else")
+        if (path in files or path.suffix == ".wal") and not stat.S_ISREG(mode):
+            raise _refused(path, "a regular file", "something else")
+
+
+def _refused(path: Path, wanted: str, found: str) -> StoreBroken:
+    return StoreBroken(f"{path}: wanted {wanted}, found {found}, which is not followed; move it away, then try again")

@@ -14,8 +14,7 @@ from tracestore import durable
 from tracestore.errors import StoreBroken, StoreNotFound, StoreUnavailable
 from tracestore.journal import Segment
 from tracestore.journal.scan import scan
-from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text
-from tracestore.links import refuse_links
+from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text, refuse_links
 from tracestore.lock import StoreLock
 
 

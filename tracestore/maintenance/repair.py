@@ -66,7 +66,7 @@ def repair_store(
             repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=False)
             repair.plan()
             return repair.report(None, [one for one in found if one.kind not in _MENDED], applied=False)
-        with UndoLog(layout.root, now_ns) as log:
+        with UndoLog(layout.repairs, now_ns) as log:
             repair.make_room(log)
             repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=True)
             repair.mend(log, bodies_went)

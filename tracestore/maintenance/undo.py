@@ -24,15 +24,12 @@ from typing import Any
 from tracestore.journal import disk
 from tracestore.layout import DIRECTORY_MODE
 
-REPAIRS = "repairs"
-"""The directory of undo logs in a store."""
-
 
 class UndoLog:
     """Made with its first entry, so that a repair that finds nothing to do leaves nothing behind."""
 
-    def __init__(self, store: Path, now_ns: int) -> None:
-        self._directory = store / REPAIRS
+    def __init__(self, directory: Path, now_ns: int) -> None:
+        self._directory = directory
         self._stamp = datetime.fromtimestamp(now_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._fd = -1
         self.path: str | None = None
