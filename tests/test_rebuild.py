@@ -164,6 +164,20 @@ class TestRemovals:
         assert [record.body_state for record in records] == ["evicted", None, "present"]
         assert again.verify(data=True).findings == ()
 
+    def test_an_evicted_body_whose_blob_an_older_backup_brought_stays_evicted(self, store, make, open_store):
+        store.insert_records(make.turn("t", request="goes"))
+        blob = next((store.path / "blobs" / "objects").rglob("*.gz"))
+        content = blob.read_bytes()
+        store.prune(NOTHING)
+        store.snapshot()
+        lose(store)
+        blob.parent.mkdir(exist_ok=True)
+        blob.write_bytes(content)
+        again = open_store()
+        assert again.sql("SELECT state FROM bodies").fetchall() == [("evicted",)]
+        again.prune(KEEP)
+        assert not blob.exists()
+
     def test_a_prune_by_a_clock_that_ran_ahead_takes_nothing_later_with_it(self, store, make, clock, rebuilt):
         clock.forward(days=10_000)
         store.prune(WEEK)

@@ -122,7 +122,8 @@ def load(database: Database, parts: Sequence[Path], tables: dict[str, Path]) -> 
 def derive_ledger(database: Database, blobs: Iterator[tuple[bytes, int]], otherwise: str) -> None:
     """Fill the ledger from the rows and the blobs (digest, stored bytes) that are there.
 
-    A named body without a blob keeps its row of the snapshot, else it is ``otherwise``: evicted or lost.
+    What the snapshot has as evicted stays so, whatever an older backup brought back. Any other named body
+    without a blob is ``otherwise``: evicted or lost.
     """
     with database.writing() as cursor:
         cursor.execute("CREATE TEMP TABLE there (digest BLOB, stored_bytes BIGINT)")
@@ -130,7 +131,7 @@ def derive_ledger(database: Database, blobs: Iterator[tuple[bytes, int]], otherw
             cursor.register("chunk", _blob_table(chunk))
             cursor.execute("INSERT INTO there SELECT digest, stored_bytes FROM chunk")
             cursor.unregister("chunk")
-        cursor.execute("DELETE FROM raw.bodies WHERE digest IN (SELECT digest FROM there)")
+        cursor.execute("DELETE FROM raw.bodies WHERE state = 'lost' AND digest IN (SELECT digest FROM there)")
         cursor.execute(
             "INSERT INTO raw.bodies"
             " SELECT r.body_digest, max(r.body_size_bytes), coalesce(any_value(t.stored_bytes), 0),"
