@@ -63,10 +63,13 @@ class Removing:
         with self._mutex:
             if not self._inside:
                 fd = _open(self._path)
-                if not _is_locked(fd, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    os.close(fd)
-                    return False
-                self._fd = fd
+                try:
+                    if not _is_locked(fd, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        return False
+                    self._fd, fd = fd, -1
+                finally:
+                    if fd >= 0:
+                        os.close(fd)
             self._inside += 1
         return True
 
@@ -74,7 +77,8 @@ class Removing:
         with self._mutex:
             self._inside -= 1
             if not self._inside:
-                os.close(self._fd)
+                with suppress(OSError):  # the descriptor is gone, and its lock with it, whatever close says
+                    os.close(self._fd)
 
 
 class SnapshotRequest:
@@ -85,18 +89,21 @@ class SnapshotRequest:
         self._in_work = self._path.with_name(self._path.name + ".taken")
 
     def is_waiting(self) -> bool:
-        """Tell whether somebody asks."""
-        return self._path.exists()
+        """Tell whether somebody asks; a place that cannot be looked at says nothing."""
+        with suppress(OSError):
+            return self._path.exists()
+        return False
 
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Accept what is asked until now, and say at the end that it was tried; later wishes stay."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # nobody asks, or the wish stays for the next time
             self._path.replace(self._in_work)
         try:
             yield
         finally:
-            self._in_work.unlink(missing_ok=True)
+            with suppress(OSError):  # whoever asked gives up waiting; the snapshot is none the worse
+                self._in_work.unlink()
 
     def ask(self, wait_s: float) -> bool:
         """Ask, and wait for the answer; False when nobody heard it in time."""
@@ -127,4 +134,6 @@ def _is_locked(fd: int, operation: int) -> bool:
         fcntl.flock(fd, operation)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise StoreUnavailable(error.errno, f"cannot lock the store against removals: {error.strerror}") from error
     return True
