@@ -9,7 +9,8 @@ from tracestore import errors
 from tracestore.cli import main
 
 HEAVY = ("duckdb", "arro3", "rich", "msgspec", "isal", "blake3", "pandas", "pyarrow")
-COMMANDS = ["collect", "view", "list", "show", "body", "query", "prune", "verify", "repair", "backup", "restore", "stats", "import", "demo"]
+COMMANDS = ["collect", "view", "list", "show", "body", "query", "prune", "verify", "repair", "backup", "restore"]
+COMMANDS += ["stats", "import", "demo"]
 
 
 def leaves() -> list[tuple[str, click.Command]]:
