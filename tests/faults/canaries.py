@@ -44,11 +44,13 @@ def run(count: int = 0, seed: int = SEED, say: Callable[[str], None] = lambda te
     report = Report(CAMPAIGN, seed)
     root = Path(tempfile.mkdtemp(prefix="tracestore-canaries-"))
     try:
-        syncs = [name for name in discover(root / "whole") if name not in REDUNDANT]
+        met = discover(root)
+        syncs = [name for name in met if name not in REDUNDANT]
         syncs = random.Random(seed).sample(syncs, count) if 0 < count < len(syncs) else syncs
-        whole = trace.run(_made(root / "traced"), SEED) + trace.run(_made(root / "inserting first"), SEED - 1)
+        whole = [*_trace(root, "cycle"), *_trace(root, "maintenance"), *_trace(root, "cycle", seed=SEED - 1)]
         with ThreadPoolExecutor(WORKERS) as pool:
-            heard = dict(zip(syncs, pool.map(lambda name: _traced(root, name), syncs), strict=True))
+            breaches = pool.map(lambda name: _trace(root, met[name], name), syncs)
+            heard = {name: bool(found) for name, found in zip(syncs, breaches, strict=True)}
         with Zygote() as zygote:
             heard |= {name: _rebuilt(zygote, root, name) for name in steps.NOTES}
     finally:
@@ -61,24 +63,26 @@ def run(count: int = 0, seed: int = SEED, say: Callable[[str], None] = lambda te
     report.tries = len(heard)
     report.notes["caught"] = len(heard) - len(missed)
     report.violations += [f"without any removal: {breach}" for breach in whole]
+    report.violations += [f"REDUNDANT names a sync that nobody does: {name}" for name in REDUNDANT.keys() - met.keys()]
     if len(missed) > (1 - WANTED_SHARE) * len(heard):
         report.violations += [f"nobody noticed that it was gone: {name}" for name in missed]
     return report
 
 
-def discover(root: Path, seed: int = SEED) -> list[str]:
-    """Return every sync that a cycle does, as "step @ place"."""
-    _made(root)
+def discover(root: Path) -> dict[str, trace.Life]:
+    """Return every sync that is done, as "step @ place", and a life in which that happens."""
+    met: dict[str, trace.Life] = {}
     with Zygote() as zygote:
-        outcome = zygote.run(steps.sync_places, trace.live, str(root), seed)
-    if outcome.value is None:
-        raise RuntimeError(f"the workload fails without any fault: {outcome.error or outcome}")
-    return sorted(outcome.value)
+        for life, live in reversed(trace.LIVES.items()):
+            outcome = zygote.run(steps.sync_places, live, str(_made(root / f"whole {life}")), SEED)
+            if outcome.value is None:
+                raise RuntimeError(f"the {life} fails without any fault: {outcome.error or outcome}")
+            met |= dict.fromkeys(outcome.value, life)
+    return dict(sorted(met.items()))
 
 
-def _traced(root: Path, name: str) -> bool:
-    place = _made(Path(tempfile.mkdtemp(dir=root)))
-    return bool(trace.run(place, SEED, name))
+def _trace(root: Path, life: trace.Life, without: str | None = None, *, seed: int = SEED) -> list[str]:
+    return trace.run(Path(tempfile.mkdtemp(dir=root)), seed, without, life)
 
 
 def _rebuilt(zygote: Zygote, root: Path, name: str) -> bool:

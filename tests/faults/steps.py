@@ -179,7 +179,9 @@ def place_of(target: int | str | Path) -> str:
                 r"[0-9a-f]{16,}|(?<=objects/)[0-9a-f]{2}|[\w-]+(?=\.parquet)", "*", str(path.relative_to(directory))
             )
             return re.sub(r"\d[\dTZ-]{3,}", "N", place)
-    return "above the store" if path.is_dir() else "a producer's journal"
+    if path.is_dir():
+        return "above the store" if (path / "store").exists() else path.name
+    return "a producer's journal"
 
 
 def remove(name: str) -> None:

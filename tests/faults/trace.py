@@ -9,10 +9,11 @@ Wherever the process relies on something, all that is under it must be synced by
     a rename        the content behind the new name
     the database    bodies and their names, journal lines that an offset covers, rejected lines, what
                     is noted for a rebuild: before a byte of the commit is in the write-ahead log
-    a promise       everything in the store
+    a promise       everything in the store, or in the backup
     a deletion      of a body: the commit that forgot it; of a segment or a snapshot: what covers it
 
-Run as a program it is the process that is traced: `python -m tests.faults.trace ROOT SEED [STEP]`.
+Two lives are traced: a cycle of the workload, and one of maintenance: rebuild, repair, backup, restore, forget.
+Run as a program it is the process that is traced: `python -m tests.faults.trace ROOT SEED LIFE [STEP]`.
 """
 
 import os
@@ -20,13 +21,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.faults import acks, steps, workload
 from tests.faults.zygote import REPOSITORY
 from tracestore import TraceStore
+from tracestore.layout import StoreLayout
+from tracestore.maintenance.backup import back_up
+from tracestore.maintenance.restore import restore
+from tracestore.maintenance.rsync import Place
 
 TRACED = (
     "openat,open,creat,pread64,write,writev,pwrite64,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,"
@@ -35,10 +41,13 @@ TRACED = (
 _LINE = re.compile(r"^(\d+) +(.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+)(?:<(.*)>)?", re.DOTALL)
 _PATH = re.compile(r'(?:\d+|AT_FDCWD)<([^>]*)>|"((?:[^"\\]|\\.)*)"')
+_WORKS_IN = re.compile(r"AT_FDCWD<([^>]*)>")
 _UNFINISHED = " <unfinished ...>"
 _WRITES = {
     "write", "writev", "pwrite64", "pwritev", "ftruncate", "truncate", "fallocate", "copy_file_range", "sendfile",
 }  # fmt: skip
+
+Life = Literal["cycle", "maintenance"]
 
 DATABASE, LOG = "store/records.duckdb", "store/records.duckdb.wal"
 OBJECTS, JOURNAL, SNAPSHOTS, PRODUCER = "store/blobs/objects", "store/journal", "store/snapshots", "app.ndjson"
@@ -46,7 +55,13 @@ NOTES = ("store/removals.ndjson", "store/journals.json")
 """What a rebuild has to know, beside the journal and the snapshot."""
 FREE = ("store/lock", "store/tmp", "store/blobs/stage")
 """What means nothing after a crash: nobody relies on it."""
-PROMISES = ("inserted", "collected", "pruned", "compacted", "snapshot")
+PROMISES = {
+    **dict.fromkeys(("inserted", "collected", "pruned", "compacted", "snapshot", "rebuilt", "repaired"), "store"),
+    "forgotten": "store", "backed up": "backup", "restored": "restored",
+}  # fmt: skip
+"""Each promise, and where everything must be durable then."""
+COMPLETE = {"backup/BACKUP.json": "backup", "restored/FORMAT": "restored"}
+"""Names that say of a directory that it is whole."""
 LEFT_BEHIND = f"{JOURNAL}/inserted/{workload.BASE_MS}-1-0.ndjson"
 """What a killed process inserted and never synced; nothing relies on it before it is read."""
 LEFT_TO_DUCKDB = (LOG,)
@@ -62,11 +77,11 @@ class Call:
     text: str
 
 
-def run(root: Path, seed: int, without: str | None = None) -> list[str]:
-    """Trace one cycle in an empty directory, maybe without a safety step; return what breaks the protocol."""
+def run(root: Path, seed: int, without: str | None = None, life: Life = "cycle") -> list[str]:
+    """Trace one life in an empty directory, maybe without a safety step; return what breaks the protocol."""
     log = root / "strace"
     command = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "100", "-o", str(log), "-e", f"trace={TRACED}"]
-    program = [sys.executable, "-m", __name__, str(root), str(seed), *([without] if without else [])]
+    program = [sys.executable, "-m", __name__, str(root), str(seed), life, *([without] if without else [])]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([*command, *program], capture_output=True, text=True, cwd=REPOSITORY, env=environment)
     if done.returncode:
@@ -82,6 +97,7 @@ def can_trace() -> bool:
 def calls(log: str, root: str) -> Iterator[Call]:
     """Yield the successful calls below a directory, in the order in which they ended."""
     unfinished: dict[str, str] = {}
+    directories: dict[str, str] = {}  # where each process works: rsync gives names relative to that
     for entry in log.splitlines():
         pid, text = _LINE.match(entry).groups()
         if text.endswith(_UNFINISHED):
@@ -89,23 +105,25 @@ def calls(log: str, root: str) -> Iterator[Call]:
             continue
         if text.startswith("<... "):
             text = unfinished.pop(pid) + text.partition(" resumed>")[2]
+        if works_in := _WORKS_IN.search(text):
+            directories[pid] = works_in[1]
         match = _CALL.match(text)
         if match is None or int(match[3]) < 0:
             continue
         name, arguments, _, returned = match.groups()
-        paths = tuple(_paths(name, arguments, returned))
+        paths = tuple(_paths(name, arguments, returned, directories.get(pid, "")))
         if all(path == root or path.startswith(root + "/") for path in paths):
             yield Call(name, tuple(os.path.relpath(path, root) for path in paths), arguments)
 
 
-def _paths(name: str, arguments: str, returned: str | None) -> list[str]:
+def _paths(name: str, arguments: str, returned: str | None, directory: str) -> list[str]:
     """Return the absolute paths that a call is about."""
     if name in ("openat", "open", "creat"):
         return [returned or ""] if "O_CREAT" in arguments or name == "creat" else []
     found = [(fd, text) for fd, text in _PATH.findall(arguments)]
     if name in _WRITES or name in ("pread64", "fsync", "fdatasync", "syncfs"):
         return [found[0][0].removesuffix(" (deleted)")]
-    directory, paths = "", []
+    paths = []
     for fd, text in found:
         if fd:
             directory = fd
@@ -187,12 +205,14 @@ def _relied_upon(disk: Disk, call: Call) -> tuple[list[str], str]:
     path = call.paths[0] if call.paths else ""
     if call.name in _WRITES and path == "acks":
         event = call.text.split('\\"')[3]
-        early = disk.unsynced("store") if event in PROMISES else []
+        early = disk.unsynced(PROMISES[event]) if event in PROMISES else []
         return [what for what in early if not any(free in what for free in FREE)], f"{event!r} was promised"
     if call.name in _WRITES and path == LOG:
         lines = [what for what in disk.unsynced(PRODUCER) if "content" in what]
         return disk.unsynced(OBJECTS, JOURNAL, *NOTES) + lines, "the database took note"
-    if call.name.startswith("rename"):
+    if call.name.startswith("rename") and (whole := COMPLETE.get(call.paths[1])):
+        return [what for what in disk.unsynced(whole) if what != f"the name {path}"], f"{call.paths[1]} got its name"
+    if call.name.startswith("rename") and _is_in(path, ("store",)):
         return [what for what in disk.unsynced(path) if "content" in what], "a name was given"
     if call.name.startswith("unlink") and _is_in(path, (OBJECTS,)):
         return disk.unsynced(LOG), "a body was deleted"
@@ -215,7 +235,7 @@ def _plain(text: str) -> str:
     return re.sub(r"\d[\dTZ-]{3,}", "N", text)
 
 
-def live(root: str, seed: int) -> None:
+def cycle(root: str, seed: int) -> None:
     """Run a cycle, leave what a process that was killed between an append and its sync leaves, open it again."""
     store, journal, ack = f"{root}/store", f"{root}/app.ndjson", acks.appending_to(f"{root}/acks")
     after = workload.run(store, journal, seed, ack)
@@ -228,8 +248,33 @@ def live(root: str, seed: int) -> None:
         opened.stats()
 
 
+def maintenance(root: str, seed: int) -> None:
+    """Lose and damage things, and mend them; copy the store, and forget a part of it."""
+    path, ack = Path(root) / "store", acks.appending_to(f"{root}/acks")
+    with TraceStore(path) as store:
+        store.insert_records([workload.record(seed, number) for number in range(20)])
+    (path / "records.duckdb").unlink()
+    with TraceStore(path) as store:
+        ack({"op": "rebuilt"})
+        damaged = max((path / "blobs" / "objects").glob("??/*.gz"), key=lambda blob: blob.stat().st_size)
+        damaged.chmod(0o600)
+        with damaged.open("r+b") as blob:
+            blob.truncate(damaged.stat().st_size - 9)
+            os.fsync(blob.fileno())
+        store.repair(apply=True)
+        ack({"op": "repaired"})
+        back_up(StoreLayout(path), Place.parse(f"{root}/backup"), store.snapshot, tell=lambda text: None)
+        ack({"op": "backed up"})
+        store.forget(turn_id=workload.record(seed, 0)["turnId"])
+        ack({"op": "forgotten"})
+    restore(Place.parse(f"{root}/backup"), StoreLayout(Path(root) / "restored"))
+    ack({"op": "restored"})
+
+
+LIVES: dict[Life, Callable[[str, int], None]] = {"cycle": cycle, "maintenance": maintenance}
+
 if __name__ == "__main__":
-    root, seed, *removed = sys.argv[1:]
+    root, seed, life, *removed = sys.argv[1:]
     for step in removed:
         steps.remove(step)
-    live(root, int(seed))
+    LIVES[life](root, int(seed))

@@ -454,7 +454,7 @@ def script(tmp_path, monkeypatch, body):
 
 
 def cut_short(monkeypatch, failing):
-    """Let a run of rsync, after so many whole ones, copy some of its files and fail."""
+    """Let a step of a backup, after so many whole ones, copy some of its files and fail."""
     runs = [0]
 
     def counted(method):
@@ -469,6 +469,6 @@ def cut_short(monkeypatch, failing):
         return run
 
     monkeypatch.setattr(Rsync, "copy", counted(Rsync.copy))
-    monkeypatch.setattr(Rsync, "write", counted(Rsync.write))
+    monkeypatch.setattr(backing_up, "_complete", counted(backing_up._complete))
 
 

@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from blobs.durable import can_sync_filesystem, sync_filesystem
+from tracestore import durable
+from tracestore.durable import UNFINISHED
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreNotFound, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, StoreLayout, check_format
 from tracestore.maintenance import snapshot
@@ -43,7 +45,7 @@ MANIFEST = "BACKUP.json"
 WAIT_S = 30.0
 """How long to wait for a snapshot of whoever holds the store: a collector answers at once, or after its prune."""
 BLOBS = "blobs"
-_OTHERS = frozenset({BLOBS, "lost+found"})
+_OTHERS = frozenset({BLOBS, MANIFEST + UNFINISHED, "lost+found"})
 _NAME = re.compile(r"rows-\d{8}T\d{6}\.\d{6}Z", re.ASCII)
 """Directories of a backup; the one that is complete is named in its manifest."""
 BODIES = ("--size-only", "--exclude=/stage/", "--exclude=/quarantine/")
@@ -113,8 +115,7 @@ def back_up(
             _make(rsync, layout, target)
         copied = _copy(rsync, layout, target, backup, before, on_progress)
         sync(target)
-        rsync.write(target, MANIFEST, json.dumps({"format": FORMAT_VERSION} | asdict(backup), indent=1).encode())
-        sync(target)
+        _complete(rsync, target, json.dumps({"format": FORMAT_VERSION} | asdict(backup), indent=1).encode())
         over = [name for name in names or () if _NAME.fullmatch(name) and name != backup.name]
         if over:
             rsync.remove(target, *(f"--include=/{name}/***" for name in over))
@@ -160,6 +161,14 @@ def _copy(
     path = layout.journal.name
     like = f"{before.name}/{path}" if before else None
     return copied + rsync.copy(here / path, there / path, *_linked(target, f"{backup.name}/{path}", like), _NANOSECONDS)
+
+
+def _complete(rsync: Rsync, target: Place, manifest: bytes) -> None:
+    """Say that a backup is whole: its manifest takes the place of the one before, and is durable before it does."""
+    if target.is_local:  # rsync renames first
+        translated(target.path, lambda: durable.write_file(target.path / MANIFEST, manifest))
+    else:
+        rsync.write(target, MANIFEST, manifest)
 
 
 def _make(rsync: Rsync, layout: StoreLayout, target: Place) -> None:
