@@ -1,4 +1,4 @@
-"""A store while it is open: its lock, its parts and how they come and go. `store` says what it can do.
+"""A store while it is open: its lock, its parts, how they come and go. `store` says what it can do.
 
 DuckDB is imported where a store is opened, not where this module is.
 """

@@ -30,6 +30,7 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
         if is_new:
             _check_may_create(layout, create and not read_only)
             path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            path.chmod(DIRECTORY_MODE)  # it may have been there, open to others
         else:
             check_format(layout.format.read_bytes(), layout.format)  # before anything is made there
             if read_only and not layout.lock.exists():

@@ -202,7 +202,10 @@ class TraceStore(OpenStore):
         from tracestore.maintenance.verify import verify_store
 
         self._settle()
-        return verify_store(self._database, self._blobs, data=data, subset=subset, on_progress=on_progress)
+        snapshots = StoreLayout(self.path).snapshots
+        return verify_store(
+            self._database, self._blobs, data=data, subset=subset, snapshots=snapshots, on_progress=on_progress
+        )
 
     def repair(
         self,
@@ -219,13 +222,15 @@ class TraceStore(OpenStore):
         """
         from tracestore.maintenance.repair import repair_store
 
-        bodies_went = self._writing("repair").bodies_went if apply else None
+        parts = self._writing("repair") if apply else None
+        recovery = parts.recovery if parts else None
         self._settle()
         with self._inserting:
             return repair_store(
                 StoreLayout(self.path), self._database, self._blobs, apply=apply, now_ns=self._now_ns(),
                 donor=None if donor is None else Path(donor), journals=[Path(path) for path in journals],
-                bodies_went=bodies_went, on_progress=on_progress,
+                bodies_went=parts.bodies_went if parts else None,
+                take_snapshot=recovery.take if recovery else None, on_progress=on_progress,
             )  # fmt: skip
 
     def forget(

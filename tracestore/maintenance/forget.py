@@ -131,7 +131,12 @@ class Forgetting:
                 yield f"{path} (a journal that another program wrote, or still writes)"
         if any(target.is_in(entry.line()) for entry in read_rejected(os.fspath(self._layout.rejected))):
             yield f"{self._layout.rejected} (rejected lines)"
-        for aside in (*self._layout.root.glob("*.damaged-*"), *self._layout.journal.glob("rejected-before-*")):
+        set_aside = (
+            *self._layout.root.glob("*.damaged-*"),
+            *self._layout.snapshots.glob("*.damaged"),
+            *self._layout.journal.glob("rejected-before-*"),
+        )
+        for aside in set_aside:
             yield f"{aside} (set aside, not looked into)"
         yield "backups and copies made before"
 
