@@ -4,8 +4,10 @@ A file of a FUSE file system stands under a loop device, so whatever a real file
 its disk passes through here, and so do marks: what the workload was promised, in the same log.
 """
 
+import ctypes
 import errno
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tests.faults import disks
 
 PAGE_BYTES = 4096
 _HEAD = struct.Struct("<cQI")
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _WRITE, _FLUSH, _MARK = b"W", b"F", b"M"
 
 
@@ -108,6 +111,7 @@ def serve(image: str, log: str, where: str) -> None:
     """Serve until the directory is unmounted; one thread, so that the log has one order."""
     import mfusepy
 
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     mfusepy.FUSE(_Device(image, log), where, foreground=True, nothreads=True)
 
 
