@@ -18,10 +18,11 @@ def test_a_call_that_fails_breaks_no_promise():
 
 
 def test_a_sample_has_each_call_with_each_fault_before_any_twice():
-    every = list(inject.tries({"write": {1, 2, 3}, "fsync": {1, 2}}))
-    sample = inject.choose(list(every), 8, seed=1)
-    assert len({(attempt.call, attempt.fault) for attempt in sample}) == 8
-    assert len(every) == 3 * 5 + 3 * 3 + len(inject.FILE_LIMITS)
+    calls = {"write": {1, 2, 3}, "fsync": {1, 2}}
+    every = list(inject.tries({"life": calls, "rebuild": calls}))
+    sample = inject.choose(list(every), 16, seed=1)
+    assert len({(attempt.call, attempt.fault, attempt.story) for attempt in sample}) == 16
+    assert len(every) == 2 * (5 * 3 + 3 * 3 + len(inject.FILE_LIMITS))
     assert inject.choose(list(every), 0, seed=1) == every
 
 
