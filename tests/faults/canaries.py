@@ -31,8 +31,12 @@ SEED = 3
 """Of the run whose order is traced: it collects before it inserts, and comes to every step."""
 REDUNDANT = {
     "blob directory sync @ .": "the database, made after blobs/, syncs the same directory before anything is promised",
+    **dict.fromkeys(
+        ("store file sync @ restored/FORMAT.restoring", "store file sync @ restored/FORMAT.restoring.new"),
+        "the whole directory is synced between the two",
+    ),
     "store file sync @ records.duckdb.new": "DuckDB has synced the file at its own checkpoint",
-}
+}  # fmt: skip
 """Syncs that something else makes up for, wherever they are taken away; no canaries, for nothing can be lost."""
 
 

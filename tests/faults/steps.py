@@ -40,10 +40,10 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "store file written": Step("tracestore.durable", "write_file"),
-    "store file sync": Step("tracestore.durable", "sync_file"),
-    "store directory sync": Step("tracestore.durable", "sync_directory"),
-    "store file published": Step("tracestore.durable", "publish"),
+    "store file written": Step("tracestore.directory.durable", "write_file"),
+    "store file sync": Step("tracestore.directory.durable", "sync_file"),
+    "store directory sync": Step("tracestore.directory.durable", "sync_directory"),
+    "store file published": Step("tracestore.directory.durable", "publish"),
     "blob store format written": Step("blobs.durable", "write_file"),
     "blob directory made": Step("blobs.durable", "make_directory"),
     "database made": Step("tracestore.database.connection", "Database.create"),
@@ -91,22 +91,25 @@ STEPS: dict[str, Step] = {
 """Every step of a cycle at which the process may die."""
 
 REBUILD_STEPS: dict[str, Step] = {
-    "rejected lines copied": Step("tracestore.rebuild", "_copy_rejected"),
-    "snapshot loaded": Step("tracestore.rebuild", "load"),
-    "ledger derived": Step("tracestore.rebuild", "derive_ledger"),
-    "removal repeated": Step("tracestore.rebuild", "_Replay.remove"),
-    "rebuilt database published": Step("tracestore.rebuild", "publish"),
+    "rejected lines copied": Step("tracestore.maintenance.rebuild", "_copy_rejected"),
+    "snapshot loaded": Step("tracestore.maintenance.rebuild", "load"),
+    "ledger derived": Step("tracestore.maintenance.rebuild", "derive_ledger"),
+    "removal repeated": Step("tracestore.maintenance.rebuild", "_Replay.remove"),
+    "rebuilt database published": Step("tracestore.maintenance.rebuild", "publish"),
 }
 """Steps that only a store whose database was lost comes to."""
-ALL_STEPS = STEPS | REBUILD_STEPS
+BACKUP_STEPS: dict[str, Step] = {
+    "backup sync": Step("tracestore.maintenance.backup", "sync_filesystem"),
+}
+ALL_STEPS = STEPS | REBUILD_STEPS | BACKUP_STEPS
 
 LOCK = "the mutex of writer and sweeper"
 RECHECK = "the look before the deletion"
 SYNCS = (
     "blob file sync", "file system sync", "blob directory sync", "journal append sync", "journal read sync",
-    "segment directory sync", "store file sync", "store directory sync",
+    "segment directory sync", "store file sync", "store directory sync", "backup sync",
 )  # fmt: skip
-"""Steps of `STEPS` that make something durable and do nothing else. Written "step @ place" it is the step at one
+"""Steps that make something durable and do nothing else. Written "step @ place" it is the step at one
 place of the store, as `sync_places` names them: a shard and the directory above it are different promises."""
 NOTES = ("journal noted", "removal noted")
 """Steps of `STEPS` that write down what a rebuild has to know, and do nothing else."""
@@ -165,7 +168,7 @@ def sync_places(function: Callable[..., Any], *args: Any) -> set[str]:
         return sync
 
     for name in SYNCS:
-        _replace(STEPS[name], partial(noting, name))
+        _replace(ALL_STEPS[name], partial(noting, name))
     function(*args)
     return met
 
@@ -181,7 +184,7 @@ def place_of(target: int | str | Path) -> str:
             return re.sub(r"\d[\dTZ-]{3,}", "N", place)
     if path.is_dir():
         return "above the store" if (path / "store").exists() else path.name
-    return "a producer's journal"
+    return "a producer's journal" if path.suffix == ".ndjson" else f"{path.parent.name}/{path.name}"
 
 
 def remove(name: str) -> None:
@@ -245,7 +248,7 @@ def _removal(name: str) -> Sequence[tuple[Step, Callable[[Any], Any]]]:
         return [(STEPS[step], lambda original: lambda *args: None)]
     if step not in SYNCS:
         raise ValueError(f"wanted {LOCK}, {RECHECK} or one of {', '.join(SYNCS + NOTES)}; found {name!r}")
-    return [(STEPS[step], partial(_not_syncing, place))]
+    return [(ALL_STEPS[step], partial(_not_syncing, place))]
 
 
 def _not_syncing(place: str, original: Callable[..., None]) -> Callable[..., None]:
