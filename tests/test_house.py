@@ -14,7 +14,7 @@ MODULES = sorted(path for package in ("blobs", "tracestore") for path in (REPOSI
 BANNED = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "core", "base_utils", "config"}
 MODULE_LINES = 400
 FUNCTION_LINES = 60
-FOLDER_ENTRIES = 20
+FOLDER_ENTRIES = 18
 SUMMARY_WORDS = 20
 
 

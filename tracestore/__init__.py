@@ -14,11 +14,11 @@ A module imports only lower rows::
     collector
     store
     open_store
-    rebuild
-    write_side | opening
-    maintenance | ingest
+    write_side
+    maintenance
+    ingest
     journal | database | views | seed_sqlite
-    record | lock | bodies | durable
+    record | bodies | directory
     layout | units
     errors
     ==== blobs, which never imports tracestore ====

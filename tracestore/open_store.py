@@ -1,4 +1,4 @@
-"""A store while it is open: its lock, its parts, how they come and go. `store` says what it can do.
+"""A store while it is open: lock, parts, how they come and go. `store` says what it can do.
 
 DuckDB is imported where a store is opened, not where this module is.
 """
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from blobs import BlobStore
 from tracestore.bodies import blob_errors_translated
+from tracestore.directory.opening import lock_store, needs_database
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.layout import StoreLayout
-from tracestore.opening import holds_anything, lines_wait, lock_store, needs_database
 
 if TYPE_CHECKING:
     from tracestore.database.reader import Reader
-    from tracestore.rebuild import Rebuilt
+    from tracestore.maintenance.rebuild import Rebuilt
     from tracestore.write_side import WriteSide
 
 
@@ -51,7 +51,7 @@ class OpenStore:
         self._keep_journal = keep_journal
         self._on_rebuild = on_rebuild
         layout = self._open_directory(create=create, read_only=read_only)
-        if read_only and lines_wait(layout, self._reader.positions()):
+        if read_only and self._is_behind(layout):
             self.close()
             self._catch_up()
             self._open_directory(create=False, read_only=True)
@@ -70,7 +70,7 @@ class OpenStore:
         renamed, not deleted, and ``notices`` says where it is. ``on_progress`` gets the records so far.
         Raises as opening does.
         """
-        from tracestore.rebuild import set_database_aside
+        from tracestore.maintenance.rebuild import set_database_aside
 
         with suppress(StoreBroken), cls(path, create=False, now_ns=now_ns) as store:
             store.snapshot()
@@ -138,6 +138,11 @@ class OpenStore:
             self._open(layout, blobs, read_only, stack)
         return layout
 
+    def _is_behind(self, layout: StoreLayout) -> bool:
+        from tracestore.write_side import inserts_wait
+
+        return inserts_wait(layout, self._reader.positions())
+
     def _catch_up(self) -> None:
         """Make rows of what a crash left in the journal, where this process may write."""
         try:
@@ -175,11 +180,9 @@ class OpenStore:
 
     def _make_database(self, layout: StoreLayout, blobs: BlobStore) -> None:
         from tracestore.database import Database
-        from tracestore.rebuild import rebuild_database
+        from tracestore.maintenance.rebuild import has_sources, rebuild_database
 
-        with blob_errors_translated():
-            is_new = not holds_anything(layout) and next(iter(blobs), None) is None
-        if is_new:
+        if not has_sources(layout, blobs):
             Database.create(layout.database, layout.scratch)
             return
         self.rebuilt = made = rebuild_database(layout, blobs, self._now_ns, self._on_rebuild)

@@ -1,18 +1,21 @@
 """The parts of a store that only its writer has: own journal, drain, ledger writer, recovery."""
 
+import os
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from blobs import BlobStore
 from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.ingest import Drained, Ingest
-from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentWriter, Unread
+from tracestore.journal import JournalFollower, Position, RejectedLines, Segment, SegmentWriter, Unread
+from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.recovery import Recovery
 from tracestore.record import NS_PER_MS
@@ -20,6 +23,18 @@ from tracestore.record import NS_PER_MS
 DRAIN_BYTES = 4 * 2**20
 """Inserted bytes that may wait in the journal: a drain of so many takes about 0.1 s."""
 DRAIN_LINES = 2_000
+
+
+def inserts_wait(layout: StoreLayout, positions: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether inserts wait in the journal that no position covers: their process crashed."""
+    read = {(row["device"], row["inode"]): int(row["offset"]) for row in positions}
+    for file in scan(os.fspath(layout.inserted)) or ():
+        offset = read.get(file.identity, 0)
+        if file.size_bytes > offset:
+            with closing(Segment.open(file.path)) as segment:
+                if segment.read_chunk(offset, max_lines=1).lines:
+                    return True
+    return False
 
 
 class InsertSummary:

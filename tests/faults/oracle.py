@@ -29,7 +29,7 @@ from tracestore import RetentionPolicy, StoreBroken, TraceStore, TraceStoreError
 from tracestore.collector import Collector
 from tracestore.journal import read_rejected
 from tracestore.layout import StoreLayout
-from tracestore.rebuild import set_database_aside
+from tracestore.maintenance.rebuild import set_database_aside
 
 KEEP_ALL = RetentionPolicy(max_age="30000d")
 """A policy that deletes nothing; its prune still sweeps."""

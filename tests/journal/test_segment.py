@@ -5,10 +5,10 @@ import os
 
 import pytest
 
+from tracestore.directory.lock import StoreLock
 from tracestore.errors import InputInvalid, StoreUnavailable
 from tracestore.journal import Position, RejectedLines, Segment, SegmentChanged, disk
 from tracestore.journal.position import fingerprint, path_text
-from tracestore.lock import StoreLock
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 import duckdb
 
-from tracestore import durable
 from tracestore.database import schema
+from tracestore.directory import durable
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 

@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from blobs.durable import can_sync_filesystem, sync_filesystem
-from tracestore import durable
-from tracestore.durable import UNFINISHED
+from tracestore.directory import durable
+from tracestore.directory.durable import UNFINISHED
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreNotFound, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, StoreLayout, check_format
 from tracestore.maintenance import snapshot

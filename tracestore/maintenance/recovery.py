@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from tracestore import durable
 from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
+from tracestore.directory import durable
 from tracestore.errors import StoreLocked, StoreUnavailable
 from tracestore.journal import Position, remove_segments
 from tracestore.journal.scan import scan

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracestore import durable
+from tracestore.directory import durable
 from tracestore.errors import StoreBroken, StoreUnavailable
 from tracestore.journal import Position
 from tracestore.layout import FILE_MODE

@@ -6,7 +6,7 @@ with it. Opening it afterwards makes its database, as a rebuild does.
 
 from pathlib import Path
 
-from tracestore import durable
+from tracestore.directory import durable
 from tracestore.errors import InputInvalid, StoreBroken, StoreNotFound
 from tracestore.layout import DIRECTORY_MODE, StoreLayout, check_format
 from tracestore.maintenance.backup import (

@@ -30,10 +30,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blobs import Digest
-from tracestore import durable
 from tracestore.database import Database
 from tracestore.database.snapshot import SMALL_TABLES, SnapshotReader, Written, consistent, schema_version
-from tracestore.durable import UNFINISHED
+from tracestore.directory import durable
+from tracestore.directory.durable import UNFINISHED
 from tracestore.errors import StoreBroken, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 

@@ -4,18 +4,14 @@ A store is made only where nothing is: a mistyped path is an error, never a new 
 order of creation leaves a directory that the next opening finishes: lock, ``FORMAT``, the rest.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from tracestore import durable
+from tracestore.directory import durable
+from tracestore.directory.lock import StoreLock
 from tracestore.errors import StoreBroken, StoreNotFound, StoreUnavailable
-from tracestore.journal import Segment
-from tracestore.journal.scan import scan
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text, refuse_links
-from tracestore.lock import StoreLock
 
 
 def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayout, StoreLock]:
@@ -60,25 +56,6 @@ def needs_database(layout: StoreLayout, *, create: bool) -> bool:
             f"{layout.database}: wanted a database, found none; run tracestore rebuild"
         )
     return True
-
-
-def holds_anything(layout: StoreLayout) -> bool:
-    """Tell whether a store without a database has anything but bodies to make it again from."""
-    with _translated(layout.root):
-        if layout.rejected.exists() or (layout.snapshots.is_dir() and any(layout.snapshots.iterdir())):
-            return True
-        return any(scan(os.fspath(directory)) for directory in (layout.journal, layout.inserted))
-
-
-def lines_wait(layout: StoreLayout, positions: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether inserts wait in the journal that no position covers: their process crashed."""
-    read = {(row["device"], row["inode"]): int(row["offset"]) for row in positions}
-    for file in scan(os.fspath(layout.inserted)) or ():
-        offset = read.get(file.identity, 0)
-        if file.size_bytes > offset:
-            with closing(Segment.open(file.path)) as segment:
-                return bool(segment.read_chunk(offset, max_lines=1).lines)
-    return False
 
 
 def _check_may_create(layout: StoreLayout, may_create: bool) -> None:

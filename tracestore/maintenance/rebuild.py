@@ -31,6 +31,7 @@ from tracestore.database.writer import Writer
 from tracestore.errors import StoreUnavailable
 from tracestore.ingest import Ingest
 from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentChanged, Unread
+from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import snapshot
 from tracestore.maintenance.recovery import read_journals
@@ -95,6 +96,20 @@ def rebuild_database(
         lost_bodies=counts["lost_bodies"],
         rejected_aside=aside,
     )
+
+
+def has_sources(layout: StoreLayout, blobs: BlobStore) -> bool:
+    """Tell whether a store without a database holds anything to make it again from; a new one does not."""
+    try:
+        if layout.rejected.exists() or (layout.snapshots.is_dir() and any(layout.snapshots.iterdir())):
+            return True
+    except OSError as error:
+        text = f"cannot look for what a rebuild needs: {error.strerror}"
+        raise StoreUnavailable(error.errno, text, str(layout.root)) from error
+    if any(scan(os.fspath(directory)) for directory in (layout.journal, layout.inserted)):
+        return True
+    with blob_errors_translated():
+        return next(iter(blobs), None) is not None
 
 
 def set_database_aside(layout: StoreLayout) -> list[Path]:
