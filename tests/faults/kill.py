@@ -99,6 +99,7 @@ def run(count: int, seed: int, say: Callable[[str], None] = lambda text: None) -
     root = Path(tempfile.mkdtemp(prefix="tracestore-kill-", dir=memory if memory.is_dir() else None))
     idle: SimpleQueue[_Worker] = SimpleQueue()
     with ExitStack() as stack:
+        stack.callback(lambda: report.violations or shutil.rmtree(root))
         workers = [_Worker(root / f"worker{n}", stack.enter_context(Zygote()), seed) for n in range(WORKERS)]
         for worker in workers:
             idle.put(worker)
@@ -116,8 +117,6 @@ def run(count: int, seed: int, say: Callable[[str], None] = lambda text: None) -
         with ThreadPoolExecutor(WORKERS) as pool:
             for _ in pool.map(one, tries(count, seed, hits)):
                 pass
-    if not report.violations:
-        shutil.rmtree(root)
     return report
 
 
