@@ -202,7 +202,7 @@ def examine(zygote: Zygote, attempt: Try, place: Place, seed: int, report: Repor
 
 
 def hit_elsewhere(log: Path, place: Place) -> bool:
-    """Tell whether a fault also struck a file that is no part of the store, such as those under /proc that DuckDB reads.
+    """Tell whether a fault also struck a file of nobody here, such as those under /proc that DuckDB reads.
 
     It asks the kernel there how much memory it may take, and ends the process when it gets no answer. A first run
     tells those calls apart, but no two runs are quite the same.
