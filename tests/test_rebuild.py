@@ -309,6 +309,13 @@ class TestSnapshots:
     def test_a_store_in_memory_has_none(self, memory_store):
         assert memory_store.snapshot() is None
 
+    def test_a_copy_does_not_read_what_its_original_wrote_later(self, store, make, open_store, tmp_path):
+        store.insert_records(make.turn("a"))
+        store.snapshot()
+        shutil.copytree(store.path, tmp_path / "copy", ignore=shutil.ignore_patterns("records.duckdb*", "lock"))
+        store.insert_records(make.turn("b"))
+        assert open_store("copy").get_turn("b") == []
+
     def test_a_copied_snapshot_with_its_segments_is_a_store(self, store, make, open_store, tmp_path):
         """What a backup does."""
         store.insert_records(make.turn("a", request="text"))

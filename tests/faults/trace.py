@@ -64,8 +64,6 @@ COMPLETE = {"backup/BACKUP.json": "backup", "restored/FORMAT": "restored"}
 """Names that say of a directory that it is whole."""
 LEFT_BEHIND = f"{JOURNAL}/inserted/{workload.BASE_MS}-1-0.ndjson"
 """What a killed process inserted and never synced; nothing relies on it before it is read."""
-LEFT_TO_DUCKDB = (LOG,)
-"""A name that DuckDB makes and never syncs: ext4 and xfs make a new file's name durable with its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,7 @@ class Disk:
         return content + [
             f"the name {path}"
             for path, what in sorted(self.names.items())
-            if what == "made" and _is_in(path, places) and path not in LEFT_TO_DUCKDB
+            if what == "made" and _is_in(path, places)
         ]
 
     @property

@@ -84,6 +84,7 @@ class Database:
         self._writing = threading.RLock()
         self._closed = False
         self._doubtful = False
+        self._log_inode = self._log_bytes = 0
         with _opening(path):
             self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
             try:
@@ -145,7 +146,21 @@ class Database:
                 raise
             self._doubtful = True
             self._writer.execute("COMMIT")
+            self._sync_name_of_log()
             self._doubtful = False
+
+    def _sync_name_of_log(self) -> None:
+        """Make the name of a new write-ahead log durable: DuckDB syncs what is in it, and not its directory."""
+        if self.path is None:
+            return
+        try:
+            found = self.path.with_name(self.path.name + ".wal").stat()
+        except FileNotFoundError:
+            return  # this commit went into the file itself
+        is_new = found.st_ino != self._log_inode or found.st_size < self._log_bytes
+        self._log_inode, self._log_bytes = found.st_ino, found.st_size
+        if is_new:
+            durable.sync_directory(self.path.parent)
 
     @property
     def is_doubtful(self) -> bool:

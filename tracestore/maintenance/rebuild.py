@@ -198,7 +198,12 @@ def _journals(layout: StoreLayout, positions: Sequence[Position]) -> list[str]:
     followed = [path for path in read_journals(layout) if os.path.exists(path)]
     inside = {*own, *followed}
     alone = {p.path for p in positions if not inside & {p.path, os.path.dirname(p.path)} and os.path.isfile(p.path)}
-    return own + followed + sorted(alone)
+    return own + followed + sorted(path for path in alone if not _is_of_a_store(Path(path)))
+
+
+def _is_of_a_store(segment: Path) -> bool:
+    """Tell whether a segment lies in the journal of a store: the one that a restored store is a copy of."""
+    return any((parent / "FORMAT").exists() for parent in segment.parents[1:3])
 
 
 def _copy_rejected(layout: StoreLayout) -> str | None:
