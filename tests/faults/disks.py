@@ -103,13 +103,17 @@ def workshop() -> Iterator[Path]:
     _check(_libc.unshare(_NEW_NAMESPACE), Path("unshare"))
     _check(_libc.mount(None, b"/", None, _RECURSIVE | _PRIVATE, None), Path("/"))
     directory = Path(tempfile.mkdtemp(prefix="tracestore-faults-"))
+    # For others it is an empty directory; one who removed it would take the disks from under the campaign, and the
+    # kernel would never give them back, for mounts and loop devices then hold one another.
+    sign = directory / "in use by a fault campaign, leave it"
+    sign.touch()
     try:
         _mount("tmpfs", directory, "tmpfs")
         yield directory
     finally:
-        while _libc.umount2(bytes(directory), _DETACH) == 0:
-            pass
+        _libc.umount2(bytes(directory), _DETACH)
         with suppress(OSError):
+            sign.unlink()
             directory.rmdir()
 
 
