@@ -142,6 +142,16 @@ def test_both_ends_of_a_chunk_are_kept_as_proof(segment_of):
     assert (chunk.first, chunk.last) == (consumed[:256], consumed[-256:])
 
 
+def test_the_proof_of_a_chunk_holds_with_a_long_line_behind_short_ones(segment_of):
+    """It was patched together from before and behind the long line: the collector read that chunk for ever."""
+    content = b"short\n" + b"x" * (BLOCK_BYTES + 7) + b"\n" + b"after\n" * 100
+    segment = segment_of(content)
+    chunk = segment.read_chunk(0)
+    assert chunk.next_offset == len(content)
+    assert (chunk.first, chunk.last) == (content[:256], content[-256:])
+    assert segment.advance(segment.start(1), chunk).offset == len(content)
+
+
 def test_a_closed_segment_is_an_error_and_not_another_file(segment_of, tmp_path):
     segment = segment_of(b"a\n")
     segment.close()

@@ -122,7 +122,8 @@ class ChunkReader:
             if line := _tidied(begin, data):
                 self._lines.append(line)
         span_bytes = end + 1 - self._at
-        self._first = self._first or self._read_at(min(PROOF_BYTES, span_bytes), self._at)
+        if (wanted_bytes := PROOF_BYTES - len(self._first)) > 0:
+            self._first += self._read_at(min(wanted_bytes, span_bytes), self._at)
         self._last = self._read_at(min(PROOF_BYTES, span_bytes), end + 1 - min(PROOF_BYTES, span_bytes))
         self._at = end + 1
         return True
