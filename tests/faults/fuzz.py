@@ -10,9 +10,11 @@ of all lines from another file, add nothing.
 import base64
 import json
 import random
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
@@ -28,6 +30,8 @@ from tracestore.journal import LINE_LIMIT_BYTES
 
 LINES_A_JOURNAL = 20_000
 LOOKS = 7
+COLLECT_S = 300
+"""Far longer than a journal takes: 2 to 30 s."""
 SHOWN_BYTES = 1_000
 
 
@@ -63,7 +67,8 @@ def examine(store_path: Path, journal: Journal) -> Iterator[str]:
     """Collect a journal, and collect it again; yield every violation."""
     try:
         with TraceStore(store_path) as store:
-            collect(store, journal)
+            with at_most(COLLECT_S):
+                collect(store, journal)
             yield from compare(store, journal)
         with TraceStore(store_path) as store:
             yield from collect_again(store, journal)
@@ -81,6 +86,22 @@ def collect(store: TraceStore, journal: Journal) -> None:
             collector.drain()
             start = end
     collector.close()
+
+
+@contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in a block that takes longer: a line may hold a collector up for ever, too."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"wanted an end within {seconds} s, found none")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def compare(store: TraceStore, journal: Journal) -> Iterator[str]:
