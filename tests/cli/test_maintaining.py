@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blobs import Digest
+from blobs import BlobStore, Digest
 from tracestore import TraceStore
 
 Cli = Callable[..., Any]
@@ -214,3 +214,53 @@ def test_the_demo_tells_people_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
     for step in range(1, 6):
         assert f"\n{step}. " in f"\n{stdout}"
     assert f"tracestore list --store {tmp_path / 's'}" in stdout
+
+
+def test_verify_names_a_few_harmless_findings_of_a_kind_and_counts_the_rest(cli: Cli, filled: Path) -> None:
+    with BlobStore(filled / "blobs") as blobs:
+        blobs.put_many(f"orphan {number}".encode() for number in range(15))
+
+    result = cli("verify", "--store", filled)
+
+    assert result.stdout.count("no ledger row names it") == 10
+    assert "orphan: 5 more (harmless; --json lists all)" in result.stdout
+    assert len(json.loads(cli("verify", "--json", "--store", filled).stdout)["findings"]) == 15
+
+
+def test_rebuild_makes_a_torn_database_again_and_keeps_the_old_file(cli: Cli, filled: Path) -> None:
+    database = filled / "records.duckdb"
+    database.write_bytes(database.read_bytes()[:5000])
+
+    assert cli("stats", "--store", filled).exit_code == 3
+    result = cli("rebuild", "--json", "--store", filled)
+
+    assert json.loads(result.stdout)["records"] == 7
+    assert "kept the earlier database" in result.stderr
+    assert len(list(filled.glob("records.duckdb.damaged-*"))) == 1
+    assert cli("verify", "--data", "--store", filled).exit_code == 0
+
+
+def test_rebuild_of_nothing_is_no_store(cli: Cli, tmp_path: Path) -> None:
+    assert cli("rebuild", "--store", tmp_path / "nothing").exit_code == 3
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_forget_erases_a_turn_and_says_what_it_could_not_reach(cli: Cli, filled: Path) -> None:
+    result = cli("forget", "--turn", "well", "--store", filled)
+
+    assert result.exit_code == 0
+    assert "erased 3 records, 2 bodies" in result.stdout
+    assert "not reached: backups and copies made before" in result.stdout
+    assert cli("view", "well", "--store", filled).exit_code == 5
+
+
+def test_forget_of_what_is_not_there_exits_with_5(cli: Cli, filled: Path) -> None:
+    result = cli("forget", "--turn", "mistyped", "--store", filled)
+    assert (result.exit_code, "mistyped: no record and no body of it" in result.stderr) == (5, True)
+    assert cli("forget", "--store", filled).exit_code == 2
+    assert cli("forget", "--turn", "a", "--digest", "b", "--store", filled).exit_code == 2
+
+
+def test_a_reader_shows_what_a_crash_left_in_the_journal(cli: Cli, filled: Path, make: Any) -> None:
+    (filled / "journal" / "inserted" / "1-1-0.ndjson").write_bytes(make.line(make.log(msg="acknowledged")))
+    assert json.loads(cli("stats", "--json", "--store", filled).stdout)["records"] == 8

@@ -69,7 +69,7 @@ def _ours(what: str, error: duckdb.Error) -> TraceStoreError:
 
 def is_damage(text: str) -> bool:
     """Tell whether DuckDB found bytes that it did not write."""
-    return any(sign in text for sign in ("valid DuckDB", "orrupt", "checksum"))
+    return any(sign in text for sign in ("valid DuckDB", "orrupt", "checksum", "read enough bytes"))
 
 
 class Database:

@@ -1,5 +1,6 @@
 """`tracestore verify`: are rows, ledger and bodies what they say of one another?"""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tracestore.cli.output import print_json, print_line, print_text, progress
 from tracestore.maintenance.summary import VerifyReport
 
 DAMAGED = 1
+HARMLESS_SHOWN = 10
 
 
 @click.command("verify", short_help="Check rows, ledger and bodies against one another.")
@@ -43,12 +45,23 @@ def command(context: click.Context, store: Path, as_json: bool, data: bool, subs
     if as_json:
         print_json({"clean": report.is_clean} | asdict(report))
     else:
-        for finding in report.findings:
-            harmless = " (harmless)" if finding.harmless else ""
-            print_line(f"{finding.kind} {finding.subject}: {finding.detail}{harmless}")
+        _print_findings(report)
         print_text(_summary(report))
     if not report.is_clean:
         context.exit(DAMAGED)
+
+
+def _print_findings(report: VerifyReport) -> None:
+    """Print every damage, and of each harmless kind the first few: a lost database makes an orphan of every blob."""
+    harmless = Counter[str]()
+    for finding in report.findings:
+        harmless[finding.kind] += finding.harmless
+        if harmless[finding.kind] <= HARMLESS_SHOWN:
+            what = " (harmless)" if finding.harmless else ""
+            print_line(f"{finding.kind} {finding.subject}: {finding.detail}{what}")
+    for kind, count in harmless.items():
+        if count > HARMLESS_SHOWN:
+            print_line(f"{kind}: {count - HARMLESS_SHOWN:,} more (harmless; --json lists all)")
 
 
 def _summary(report: VerifyReport) -> str:
