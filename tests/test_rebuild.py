@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-from tracestore import RetentionPolicy, StoreBroken, StoreNotFound, TraceStore
+from tracestore import RetentionPolicy, StoreBroken, StoreNotFound, StoreUnavailable, TraceStore
 from tracestore.maintenance import recovery, snapshot
 from tracestore.maintenance.removals import Removal, note_removal, read_removals
 
@@ -118,15 +119,31 @@ def test_nothing_to_rebuild_from_is_no_store(tmp_path):
         TraceStore.rebuild(tmp_path / "nothing")
 
 
-def test_a_damaged_snapshot_is_not_used(store, make, open_store):
+@pytest.mark.parametrize("name", ["records-00000000.parquet", "positions.parquet", "MANIFEST.json"])
+def test_a_damaged_snapshot_is_never_taken_for_none(store, make, open_store, name):
+    """What it holds is nowhere else: a store without it would have lost everything, in silence."""
+    store.insert_records(make.turn("t", request="text"))
+    file = store.snapshot() / name
+    lose(store)
+    file.write_bytes(file.read_bytes()[:-5])
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match=r"wanted a whole snapshot, found none: .*restore a backup"):
+            open_store()
+    (store.path / "snapshots").rename(store.path.parent / "away")
+    assert open_store().rebuilt.snapshot is None
+
+
+@pytest.mark.parametrize("step", [(os, "listdir"), (Path, "read_bytes")])
+def test_a_snapshot_that_the_disk_does_not_let_be_read_is_not_none(store, make, open_store, monkeypatch, step):
     store.insert_records(make.turn("t", request="text"))
     store.snapshot()
-    part = next((store.path / "snapshots").rglob("records-*.parquet"))
-    part.chmod(0o600)
-    part.write_bytes(part.read_bytes()[:-1])
-    assert snapshot.newest(store.path / "snapshots") is None
     lose(store)
-    assert open_store().rebuilt.snapshot is None
+    with monkeypatch.context() as patch:
+        real = getattr(*step)
+        patch.setattr(*step, lambda path, *a: fail() if "snapshots" in str(path) else real(path, *a))
+        with pytest.raises(StoreUnavailable):
+            open_store()
+    assert open_store().rebuilt.snapshot_records == 3
 
 
 class TestRemovals:
@@ -234,6 +251,22 @@ class TestSnapshots:
         assert third["records-00000000.parquet"] != second["records-00000000.parquet"]
         assert third["records-00000001.parquet"] == second["records-00000001.parquet"]
         assert snapshot.newest(store.path / "snapshots").rows == 21
+
+    def test_a_damaged_one_stays_until_the_next_is_whole(self, store, make, monkeypatch):
+        store.insert_records(make.turn("t"))
+        first = store.snapshot()
+        (first / "MANIFEST.json").write_bytes(b"{}")
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshot.durable, "sync_file", fail)
+            with pytest.raises(StoreUnavailable):
+                store.snapshot()
+        assert first.exists()
+        second = store.snapshot()
+        assert [second] == list((store.path / "snapshots").iterdir())
+
+    def test_a_name_is_exact_whatever_the_year(self):
+        names = [snapshot._name(2**62 + n * 1000) for n in range(3)]
+        assert sorted(set(names)) == names
 
     def test_only_the_latest_stays_and_any_engine_reads_it(self, store, make):
         store.insert_records(make.turn("t"))

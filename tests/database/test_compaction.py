@@ -7,6 +7,7 @@ import pytest
 
 from tracestore.database import compaction
 from tracestore.database import connection as connection_module
+from tracestore.errors import StoreUnavailable
 
 
 @pytest.fixture
@@ -174,3 +175,16 @@ def test_a_checkpoint_waits_for_a_reader_and_gives_up_on_one_that_stays(store, m
         with database.reading() as other:
             assert other.execute("SELECT count(*) FROM raw.records").fetchone() == (1,)
     assert database.checkpoint()
+
+
+def test_a_file_that_cannot_be_attached_after_a_swap_keeps_nobody_waiting(fat_store, monkeypatch):
+    database = fat_store._database
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_attach", lambda: (_ for _ in ()).throw(StoreUnavailable(5, "Input/output error")))
+        with pytest.raises(StoreUnavailable):
+            fat_store.compact()
+        with pytest.raises(StoreUnavailable):
+            fat_store.stats()
+    assert fat_store.stats()["records"] == 1200
+    fat_store.insert_records([])
+    assert fat_store.compact() is not None

@@ -84,6 +84,7 @@ class Database:
         self._writing = threading.RLock()
         self._closed = False
         self._doubtful = False
+        self._is_attached = True
         self._log_inode = self._log_bytes = 0
         with _opening(path):
             self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
@@ -223,9 +224,11 @@ class Database:
                     raise StoreBroken(f"{wal}: wanted no write-ahead log after a checkpoint, found one")
                 publish(fresh, self.path)
             finally:
-                self._reattach()
-                self._swapping = False
-                self._gate.notify_all()
+                try:
+                    self._reattach()
+                finally:  # else whoever waits at the gate would wait for ever
+                    self._swapping = False
+                    self._gate.notify_all()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -237,6 +240,9 @@ class Database:
         """Raise InputInvalid when the store was closed."""
         if self._closed:
             raise InputInvalid("wanted an open store, found it closed; open it again")
+        if not self._is_attached and not self._swapping:  # a swap could not attach what it had detached
+            with self._gate:
+                self._reattach()
 
     def _let_readers_finish(self) -> None:
         if not self._gate.wait_for(lambda: not self._readers, timeout=SWAP_WAIT_S):
@@ -255,15 +261,19 @@ class Database:
 
     def _detach(self) -> None:
         with translated("detaching the database"):
+            self._is_attached = False
             self._writer.close()
             self._root.execute("DETACH store")
 
     def _reattach(self) -> None:
+        if self._is_attached:
+            return
         with _opening(self.path):
             attached = self._root.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'store'")
             if attached.fetchone() is None:
                 self._attach()
-                self._writer = self._cursor()
+            self._writer = self._cursor()
+            self._is_attached = True
 
     def _confine(self, path: Path | None, scratch: Path | None) -> None:
         """Leave SQL nothing outside the store: no file, network, extension or setting."""

@@ -15,7 +15,8 @@ Write. Into ``<name>.new``: parts that did not change are hard links into the sn
 others are written, synced and read back through the database's own reader; then the manifest, then
 the rename. Only then the earlier ones are removed.
 
-Read. `newest` returns the latest one whose files are what the manifest says.
+Read. `newest` returns the latest one whose files are what the manifest says; where there are some and
+none is whole it refuses, for the segments that they covered are gone.
 """
 
 import json
@@ -24,7 +25,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,9 +101,10 @@ def take(database: Database, directory: Path, now_ns: int) -> Snapshot:
     with _translated(directory):
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         durable.sync_directory(directory.parent)
-        path = directory / _name(taken_at_ns)
+        while (path := directory / _name(taken_at_ns)).exists():  # a damaged one, whose time nobody can read
+            taken_at_ns += 1000
         unfinished = path.with_name(path.name + UNFINISHED)
-        _clear(directory, keep={before.path.name} if before else set())
+        _clear(directory, keep={earlier.name for earlier in finished(directory)})
         unfinished.mkdir(mode=DIRECTORY_MODE)
         with consistent(database) as reader:
             offsets = reader.offsets()
@@ -116,30 +118,54 @@ def take(database: Database, directory: Path, now_ns: int) -> Snapshot:
 
 
 def latest(directory: Path) -> Snapshot | None:
-    """Return the snapshot taken last, as its manifest says; its files are not read."""
-    return next(_snapshots(directory), None)
+    """Return the latest snapshot with a manifest that can be read; its files are not looked at.
+
+    StoreUnavailable when the disk does not let it be read: that is not "none".
+    """
+    for path in finished(directory):
+        with suppress(StoreBroken):  # `verify` tells of it, an earlier one may be whole
+            return read_manifest(path)
+    return None
 
 
 def newest(directory: Path) -> Snapshot | None:
-    """Return the latest snapshot that is whole, every file read and hashed; None without one."""
-    return next((found for found in _snapshots(directory) if next(found.damages(), None) is None), None)
+    """Return the latest snapshot that is whole, every file read and hashed; None where none was ever taken.
 
-
-def _snapshots(directory: Path) -> Iterator[Snapshot]:
-    """Yield the snapshots that have a readable manifest, the latest first."""
-    is_ours = directory.is_dir() and not directory.is_symlink()
-    for name in sorted(filter(_NAME.fullmatch, os.listdir(directory)), reverse=True) if is_ours else ():
+    Fails closed: StoreBroken when there are snapshots and none is whole, for what they hold is nowhere else.
+    """
+    damages = []
+    for path in finished(directory):
         try:
-            yield read_manifest(directory / name)
-        except (OSError, StoreBroken):
-            continue  # no snapshot, or a damaged one; `verify` says so, an earlier one may be whole
+            found = read_manifest(path)
+            damage = next(found.damages(), None)
+        except StoreBroken as error:
+            damage = (str(path), str(error))
+        if damage is None:
+            return found
+        damages.append(f"{damage[0]}: {damage[1]}")
+    if damages:
+        advice = "restore a backup, or move the directory of snapshots away to go on without what they hold"
+        raise StoreBroken(f"wanted a whole snapshot, found none: {'; '.join(damages)}; {advice}")
+    return None
+
+
+def finished(directory: Path) -> list[Path]:
+    """Return the directories of finished snapshots, the latest first."""
+    with _translated(directory):
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return []
+        return [directory / name for name in sorted(filter(_NAME.fullmatch, names), reverse=True)]
 
 
 def read_manifest(path: Path) -> Snapshot:
     """Return what the manifest in a snapshot's directory says; StoreBroken when it is none of ours."""
     wanted = f"the manifest of a snapshot of format {FORMAT_VERSION} and schema {schema_version()} or older"
-    content = (path / MANIFEST).read_bytes()
+    content = b""
     try:
+        with _translated(path):
+            content = (path / MANIFEST).read_bytes()
         found = json.loads(content)
         if found["format"] != FORMAT_VERSION or found["schema"] > schema_version():
             raise StoreBroken(f"{path}: wanted {wanted}, found format {found['format']}; use a newer tracestore")
@@ -218,7 +244,8 @@ def _measure(path: Path) -> tuple[int, str]:
 
 
 def _name(taken_at_ns: int) -> str:
-    return datetime.fromtimestamp(taken_at_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    seconds, rest_ns = divmod(taken_at_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%S}.{rest_ns // 1000:06}Z"
 
 
 @contextmanager
@@ -228,4 +255,4 @@ def _translated(path: Path) -> Iterator[None]:
     except StoreUnavailable:
         raise
     except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot take a snapshot: {error.strerror}", str(path)) from error
+        raise StoreUnavailable(error.errno, f"cannot read or take a snapshot: {error.strerror}", str(path)) from error
