@@ -114,6 +114,24 @@ def test_a_journal_elsewhere_is_read_again(store, make, tmp_path, collecting, re
     assert collecting(again, journal).drain().collector._inserted == 0
 
 
+@pytest.mark.parametrize("name", ["stat", "read_bytes"])
+def test_a_journal_that_the_disk_does_not_show_is_not_passed_over(
+    store, make, tmp_path, collecting, open_store, monkeypatch, name
+):
+    journal = tmp_path / "app.ndjson"
+    journal.write_bytes(make.lines(30))
+    collecting(store, journal).drain()
+    lose(store)
+    owner = Path if name == "read_bytes" else os
+    real = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        hidden = "journals.json" if name == "read_bytes" else "app.ndjson"
+        patch.setattr(owner, name, lambda path, *a, **o: fail() if hidden in str(path) else real(path, *a, **o))
+        with pytest.raises(StoreUnavailable):
+            open_store()
+    assert open_store().stats()["records"] == 30
+
+
 def test_nothing_to_rebuild_from_is_no_store(tmp_path):
     with pytest.raises(StoreNotFound):
         TraceStore.rebuild(tmp_path / "nothing")

@@ -195,10 +195,21 @@ class _Replay:
 def _journals(layout: StoreLayout, positions: Sequence[Position]) -> list[str]:
     """Return the store's own journal, and those of others that are still there."""
     own = [os.fspath(layout.inserted), os.fspath(layout.journal)]
-    followed = [path for path in read_journals(layout) if os.path.exists(path)]
+    followed = [path for path in read_journals(layout) if _is_there(path)]
     inside = {*own, *followed}
-    alone = {p.path for p in positions if not inside & {p.path, os.path.dirname(p.path)} and os.path.isfile(p.path)}
+    alone = {p.path for p in positions if not inside & {p.path, os.path.dirname(p.path)} and _is_there(p.path)}
     return own + followed + sorted(path for path in alone if not _is_of_a_store(Path(path)))
+
+
+def _is_there(path: str) -> bool:
+    """Tell whether a journal is still there; StoreUnavailable where the disk does not say."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreUnavailable(error.errno, f"cannot look for a journal: {error.strerror}", path) from error
+    return True
 
 
 def _is_of_a_store(segment: Path) -> bool:

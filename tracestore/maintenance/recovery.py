@@ -15,7 +15,7 @@ from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.directory import durable
-from tracestore.errors import StoreLocked, StoreUnavailable
+from tracestore.errors import StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.journal import Position, remove_segments
 from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
@@ -30,12 +30,20 @@ SNAPSHOT_EVERY_NS = 24 * 3600 * 10**9
 
 
 def read_journals(layout: StoreLayout) -> list[str]:
-    """Return the journals elsewhere that were followed; nothing where none is noted."""
+    """Return the journals elsewhere that were followed; nothing where none is noted. StoreUnavailable, StoreBroken."""
+    path = layout.journals
     try:
-        found = json.loads(layout.journals.read_bytes())
-    except (OSError, ValueError):
-        return []  # it only saves a person from naming them
-    return [str(path) for path in found] if isinstance(found, list) else []
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        text = f"cannot read which journals were followed: {error.strerror}"
+        raise StoreUnavailable(error.errno, text, str(path)) from error
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise StoreBroken(f"{path}: wanted a list of journals, found none; remove the file to go on without it")
+    return [str(journal) for journal in found]
 
 
 class Recovery:
