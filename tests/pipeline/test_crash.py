@@ -90,7 +90,12 @@ with TraceStore(sys.argv[1]) as store:
     collector.drain()
     collector.close()
     records = store.stats()["records"]
-print(records, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+if sys.platform == "linux":  # whose ru_maxrss begins with what the parent had when it forked
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    peak_bytes = int(status["VmHWM"].split()[0]) * 1024
+else:
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(records, peak_bytes)
 """
 
 
