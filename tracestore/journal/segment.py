@@ -37,7 +37,13 @@ class Segment:
     @classmethod
     def open(cls, path: str) -> "Segment":
         """Open the file at the path; raises StoreUnavailable when that cannot be done."""
-        return cls(disk.open_for_reading(path), path)
+        fd = disk.open_for_reading(path)
+        try:
+            with disk.translated("look at a journal segment", path):
+                return cls(fd, path)
+        except StoreUnavailable:
+            os.close(fd)
+            raise
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
