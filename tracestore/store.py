@@ -257,12 +257,10 @@ class TraceStore(OpenStore):
         """Return counts and sizes; bytes are bytes, `blob_bytes_on_disk` counts blocks as `du` does."""
         with blob_errors_translated():
             usage = self._blobs.usage()
-        database = StoreLayout(self.path).database
-        files = (database, database.with_name(database.name + ".wal"))
         return self.reader.counts() | {
             "blob_bytes_on_disk": usage.allocated_bytes,
             "blob_files": usage.files,
-            "database_bytes": sum(file.stat().st_size for file in files if file.exists()),
+            "database_bytes": self._database.file_bytes + self._database.log_bytes,
         }
 
     def compact(self) -> int:

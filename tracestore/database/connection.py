@@ -180,6 +180,15 @@ class Database:
         with translated("measuring the database"):
             return 0 if self.path is None else self.path.stat().st_size
 
+    @property
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log; 0 where there is none."""
+        if self.path is None:
+            return 0
+        with translated("measuring the database"), suppress(FileNotFoundError):
+            return self.path.with_name(self.path.name + ".wal").stat().st_size
+        return 0
+
     def checkpoint(self) -> bool:
         """Move everything from the write-ahead log into the file; False when readers stayed in the way."""
         with self._writing, translated("checkpointing the database"):
