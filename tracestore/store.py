@@ -3,6 +3,7 @@
 `open_store` has how it opens and ends; here is what it can do.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -186,7 +187,9 @@ class TraceStore(OpenStore):
 
         try:
             self._settle()
-        except StoreUnavailable:  # a full disk, which wants this prune: what was inserted is safe in the journal
+        except StoreUnavailable as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # half of a turn may wait in the journal; only a full disk cannot wait for the other half
             first = prune_once()
             self._settle()
             return first + prune_once()

@@ -202,10 +202,11 @@ class LocalBackend:
 
     def close(self) -> None:
         """Close the directories; staged batches stay behind as leftovers."""
-        for fd in (self._objects, self._root):
+        descriptors, self._root, self._objects = (self._root, self._objects), -1, -1
+        for fd in descriptors:
             if fd >= 0:
-                os.close(fd)
-        self._root = self._objects = -1
+                with suppress(OSError):  # nothing was written through it, and it is gone whatever close says
+                    os.close(fd)
 
     def _open_stage(self) -> int:
         try:

@@ -205,6 +205,21 @@ def test_a_store_of_a_later_release_is_refused(root):
         BlobStore(root)
 
 
+def test_what_the_disk_says_on_closing_is_no_error(root, monkeypatch):
+    """Nothing was written through a directory's descriptor, and it is gone whatever close says."""
+    store = BlobStore(root)
+    close = os.close
+
+    def closes_and_fails(fd):
+        close(fd)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "close", closes_and_fails)
+    store.close()
+    monkeypatch.undo()
+    store.close()
+
+
 def test_a_closed_store_is_unavailable(root):
     store = BlobStore(root)
     store.close()

@@ -109,6 +109,8 @@ class Promised:
             case "pruned" if self._pruned is not None and event["cutoff_ms"] is not None:
                 self.gone |= self._pruned
                 self._pruned = None
+            case "prune-full":  # it went before what waited in the journal, which then did not fit: the next takes that
+                self.leaving.clear()
             case "opened":
                 self._pruned = None
 

@@ -12,10 +12,12 @@ compacts, takes a snapshot, closes. Each promise goes to ``ack`` as an event:
     {"op": "append-begins", "first": n, "last": m}   then "appended": lines in the journal, nothing promised yet
     {"op": "collected", "first": n, "last": m}       what was appended is in the store, durably
     {"op": "prune-begins", "cutoff_ms": c, "cap": b} then "pruned"; one of the two is None
+    {"op": "prune-full"}                             after it instead: the disk was full, half of a turn may wait
     {"op": "compacted"} {"op": "snapshot"} {"op": "opened"} {"op": "closed"}
 """
 
 import base64
+import errno
 import json
 import os
 import random
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.acks import Ack
-from tracestore import RetentionPolicy, TraceStore
+from tracestore import RetentionPolicy, StoreUnavailable, TraceStore
 from tracestore.collector import Collector
 
 BASE_MS = 1_772_413_967_000
@@ -203,7 +205,12 @@ class _Life:
         cutoff_ms = None if policy.max_age_ms is None else BASE_MS - policy.max_age_ms
         about = {"cutoff_ms": cutoff_ms, "cap": policy.max_total_body_bytes}
         self.ack({"op": "prune-begins", **about})
-        store.prune(policy)
+        try:
+            store.prune(policy)
+        except StoreUnavailable as error:
+            if error.errno == errno.ENOSPC:
+                self.ack({"op": "prune-full"})
+            raise
         self.ack({"op": "pruned", **about})
 
     def snapshot(self, store: TraceStore) -> None:

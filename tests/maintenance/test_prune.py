@@ -312,6 +312,22 @@ def test_a_store_whose_bodies_are_all_evicted_can_be_pruned_again(store, make):
     assert store.get_turn("t")[0].body_state == "evicted"
 
 
+def test_a_prune_does_not_part_a_turn_whose_other_half_cannot_be_read_yet(open_store, make, now_ms, monkeypatch):
+    store = open_store()
+    records = make.turn("parted", now_ms - 8 * DAY_MS, request="waits")
+    store.insert_records(records[:1])
+    TraceStore.insert_records(store, records[1:])
+
+    def fail():
+        raise StoreUnavailable(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_settle", fail)
+        with pytest.raises(StoreUnavailable):
+            store.prune(WEEK)
+    assert len(store.get_turn("parted")) == len(records)
+
+
 def test_on_a_full_disk_a_prune_goes_first_and_then_takes_what_waited(open_store, make, now_ms, monkeypatch):
     """What was inserted becomes rows only once there is room; it was there before the prune, so it expires."""
     store = open_store()
