@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tracestore import RetentionPolicy, StoreBroken, StoreNotFound, StoreUnavailable, TraceStore
@@ -92,6 +93,22 @@ def test_a_torn_database_says_so_and_rebuild_mends_it(open_store, make):
         assert len(again.get_turn("t")) == 3
         assert any("kept the earlier database" in notice for notice in again.notices)
         assert len(list(store.path.glob("records.duckdb.damaged-*"))) >= 1
+
+
+def test_an_empty_database_in_the_place_of_the_store_s_is_damage(open_store, make):
+    """DuckDB makes one where the disk fails to show it the file (EIO): it must not become the store."""
+    store = open_store()
+    store.insert_records(make.turn("t", request="text"))
+    store.insert_lines([b"no record"])
+    store.snapshot()
+    store.close()
+    (store.path / "records.duckdb").unlink()
+    duckdb.connect(str(store.path / "records.duckdb")).close()
+    with pytest.raises(StoreBroken, match="found one without; run tracestore rebuild"):
+        open_store()
+    with TraceStore.rebuild(store.path) as again:
+        assert len(again.get_turn("t")) == 3
+        assert again.stats()["rejected"] == 1
 
 
 def test_rebuilding_a_database_that_still_opens_loses_nothing(store, make, tmp_path, collecting):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from tracestore.errors import TraceStoreError
+from tracestore.errors import StoreUnavailable, TraceStoreError
 from tracestore.journal import Notice, SegmentChanged, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
@@ -149,8 +149,12 @@ class Collector:
 
     def snapshot_when_asked(self) -> None:
         """Take a snapshot for a backup that waits for one; it cannot open the database itself."""
-        if not StoreLayout(self._store.path).snapshot_request.exists():
-            return
+        request = StoreLayout(self._store.path).snapshot_request
+        try:
+            if not request.exists():
+                return
+        except OSError as error:
+            raise StoreUnavailable(error.errno, f"cannot look for it: {error.strerror}", str(request)) from error
         try:
             self._store.snapshot()
         except TraceStoreError as error:

@@ -229,7 +229,9 @@ class Database:
                     raise StoreUnavailable(f"{self.path}: wanted a checkpoint, found readers in the way; try again")
                 self._detach()
                 wal = self.path.with_name(self.path.name + ".wal")
-                if wal.exists():
+                with translated(f"looking for {wal}"):
+                    is_left = wal.exists()
+                if is_left:
                     raise StoreBroken(f"{wal}: wanted no write-ahead log after a checkpoint, found one")
                 publish(fresh, self.path)
             finally:
@@ -265,8 +267,18 @@ class Database:
         elif self.read_only:
             self._root.execute(f"ATTACH '{quoted(self.path)}' AS store (READ_ONLY)")
         else:
-            options = "" if self.path.exists() else f"({CREATING})"
-            self._root.execute(f"ATTACH '{quoted(self.path)}' AS store {options}")
+            is_new = not self.path.exists()
+            self._root.execute(f"ATTACH '{quoted(self.path)}' AS store {f'({CREATING})' if is_new else ''}")
+            if not (is_new or self._has_tables()):
+                # DuckDB takes a file that it cannot look at (EIO) for none, and makes an empty one in its place.
+                wanted = "wanted a database with the tables of a store, found one without"
+                raise StoreBroken(f"{self.path}: {wanted}; run tracestore rebuild")
+
+    def _has_tables(self) -> bool:
+        found = self._root.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'store' AND schema_name = 'raw' LIMIT 1"
+        )
+        return bool(found.fetchall())  # to its end: a result that is not holds a transaction open
 
     def _detach(self) -> None:
         with translated("detaching the database"):

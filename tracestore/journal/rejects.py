@@ -15,6 +15,7 @@ shorter than that was moved away or lost by its owner; it is appended to.
 
 import base64
 import codecs
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -156,9 +157,12 @@ def read_rejected(path: str) -> Iterator[Rejected]:
 
     Raises StoreBroken at an entry that this module has not written.
     """
-    if not os.path.exists(path):
-        return
-    segment = Segment.open(path)
+    try:
+        segment = Segment.open(path)
+    except StoreUnavailable as error:
+        if error.errno == errno.ENOENT:
+            return
+        raise
     try:
         offset = 0
         while True:

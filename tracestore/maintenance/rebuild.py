@@ -219,10 +219,10 @@ def _is_of_a_store(segment: Path) -> bool:
 
 def _copy_rejected(layout: StoreLayout) -> str | None:
     """Keep the rejected lines as they are now: those whose journal is gone are not rejected again."""
-    if not layout.rejected.exists() or not layout.rejected.stat().st_size:
-        return None
     aside = layout.rejected.with_name(f"rejected-before-{time.time_ns() // 1_000_000}.txt")
     try:
+        if not layout.rejected.exists() or not layout.rejected.stat().st_size:
+            return None
         shutil.copy2(layout.rejected, aside)
     except OSError as error:
         text = f"cannot copy the rejected lines: {error.strerror}"
