@@ -36,6 +36,7 @@ _FEED_BYTES = 64 * 1024
 _TRAILER_BYTES = 4
 _FEW_BITS = 8
 _WANTED = "one gzip member"
+_StreamError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub declares an instance of it
 
 
 def encode(body: bytes) -> bytes:
@@ -53,7 +54,7 @@ def decode(stored: bytes, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
     stream = isal_zlib.decompressobj(_GZIP)
     try:
         body: bytes = stream.decompress(stored, limit_bytes + 1)
-    except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares an instance, it is a class
+    except _StreamError as error:
         raise BlobCorrupt(_WANTED, str(error)) from None
     _check_size(len(body), limit_bytes)
     _check_end(stream, stored, len(stored))
@@ -75,7 +76,7 @@ def pieces(stored: bytes, limit_bytes: int = MAX_BODY_BYTES) -> Iterator[bytes]:
         while not stream.eof and (data or piece is None or len(piece) == PIECE_BYTES):
             try:
                 piece = stream.decompress(data, PIECE_BYTES)
-            except isal_zlib.error as error:  # type: ignore[misc]
+            except _StreamError as error:
                 raise BlobCorrupt(_WANTED, str(error)) from None
             data = stream.unconsumed_tail
             made_bytes += len(piece)

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from tracestore.errors import StoreUnavailable, TraceStoreError
+from tracestore.errors import TraceStoreError
 from tracestore.journal import Notice, SegmentChanged, Unread
 from tracestore.layout import StoreLayout
+from tracestore.maintenance.pin import SnapshotRequest
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PruneSummary
 
@@ -105,6 +106,7 @@ class Collector:
     ) -> None:
         self._store = store
         self._follower = store.follow_journal(journal)
+        self._request = SnapshotRequest(StoreLayout(store.path))
         self._report = report
         self._policy = policy
         self._prune_every_s = prune_every_s
@@ -149,12 +151,8 @@ class Collector:
 
     def snapshot_when_asked(self) -> None:
         """Take a snapshot for a backup that waits for one; it cannot open the database itself."""
-        request = StoreLayout(self._store.path).snapshot_request
-        try:
-            if not request.exists():
-                return
-        except OSError as error:
-            raise StoreUnavailable(error.errno, f"cannot look for it: {error.strerror}", str(request)) from error
+        if not self._request.is_waiting():
+            return
         try:
             self._store.snapshot()
         except TraceStoreError as error:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 import zlib
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -44,10 +45,10 @@ def collect(journal: Path, store: Path) -> None:
     database.close()
 
 
-def _next_lines(file: object) -> list[bytes]:
+def _next_lines(file: Iterable[bytes]) -> list[bytes]:
     """Return lines up to the budgets of our own batches."""
     lines, size_bytes = [], 0
-    for line in islice(file, BATCH_LINES):  # type: ignore[call-overload]  # an open binary file
+    for line in islice(file, BATCH_LINES):
         lines.append(line)
         size_bytes += len(line)
         if size_bytes >= BATCH_BYTES:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness import Figure, Options, settle
 from benchmarks.workloads.journals import journal_with_bodies
-from blobs import BlobStore, Digest, codec
+from blobs import BlobStore, Digest, Staged, codec
 from blobs.backends.local import LocalBackend
 from tracestore.database import Database
 from tracestore.database.rows import Row, table_of
@@ -78,9 +78,9 @@ def _measure_files(
     batches: Sequence[_Bodies], stored: Sequence[_Bodies], options: Options, watch: Stopwatch
 ) -> None:
     backend = LocalBackend(options.directory("backend") / "blobs")
-    staged: list[object] = []
+    staged: list[Staged] = []
     watch.time("stage compressed alone", lambda: staged.extend(backend.stage(part.items()) for part in stored))
-    watch.time("publish alone", lambda: [backend.publish(part) for part in staged])  # type: ignore[arg-type]
+    watch.time("publish alone", lambda: [backend.publish(part) for part in staged])
     backend.close()
     with BlobStore(options.directory("blobs") / "blobs") as blobs:
         watch.time("compress, stage, publish", lambda: [blobs.publish(blobs.stage(bodies)) for bodies in batches])

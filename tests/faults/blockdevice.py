@@ -6,6 +6,7 @@ its disk passes through here, and so do marks: what the workload was promised, i
 
 import ctypes
 import errno
+import importlib
 import os
 import signal
 import struct
@@ -101,7 +102,7 @@ def missing() -> str | None:
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         return "there is no /dev/fuse"
     try:
-        import mfusepy  # noqa: F401
+        importlib.import_module("mfusepy")
     except (ImportError, OSError) as error:
         return f"mfusepy cannot be used ({error}); pip install mfusepy, and the system's package fuse3"
     return None

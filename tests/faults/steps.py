@@ -267,6 +267,10 @@ def _starting_without_lock(start: Callable[..., None]) -> Callable[..., None]:
     return start_without
 
 
+def _nothing_named(retention: Any, digests: Sequence[bytes], seq: int) -> set[bytes]:
+    return set()
+
+
 def _deleting_unconfirmed(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let the caller do its part for all that the plan had, as if nothing had been named since."""
 
@@ -274,8 +278,8 @@ def _deleting_unconfirmed(original: Callable[..., Any]) -> Callable[..., Any]:
         from tracestore.database.retention import Retention
 
         if confirm is not None:
-            nothing: Callable[..., set[bytes]] = lambda *args: set()  # noqa: E731
-            named, Retention.named_since = Retention.named_since, nothing
+            named = Retention.named_since
+            Retention.named_since = _nothing_named
             try:
                 confirm(chunk)
             finally:

@@ -11,7 +11,7 @@ from tracestore import InputInvalid, RetentionPolicy, StoreBroken, StoreLocked, 
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import backup as backing_up
 from tracestore.maintenance.backup import back_up
-from tracestore.maintenance.pin import Removing, SnapshotRequest, pinned
+from tracestore.maintenance.pin import Removing, pinned
 from tracestore.maintenance.restore import restore
 from tracestore.maintenance.rsync import Place, Rsync
 
@@ -23,41 +23,6 @@ RUNS = 6
 
 def locked():
     raise StoreLocked("held", "process 1")
-
-
-@pytest.fixture
-def said():
-    return []
-
-
-@pytest.fixture
-def back(store, tmp_path, said):
-    """`back()` backs the open store up, as the process that has it open would."""
-
-    def run(target=None, take_snapshot=store.snapshot, **options):
-        place = Place.parse(str(target or tmp_path / "backup"))
-        return back_up(StoreLayout(store.path), place, take_snapshot, **({"tell": said.append, "wait_s": 0} | options))
-
-    return run
-
-
-@pytest.fixture
-def restored(open_store, tmp_path):
-    """`restored()` restores into a directory of its own and opens it."""
-    count = 0
-
-    def run(source=None):
-        nonlocal count
-        count += 1
-        restore(Place.parse(str(source or tmp_path / "backup")), StoreLayout(tmp_path / f"restored-{count}"))
-        journal, away = tmp_path / "store" / "journal", tmp_path / "away"
-        journal.rename(away)  # what is restored beside the store must not read on in that one's journal
-        try:
-            return open_store(f"restored-{count}")
-        finally:
-            away.rename(journal)
-
-    return run
 
 
 def content(store):
@@ -187,21 +152,6 @@ def test_a_snapshot_that_fails_when_asked_for_does_not_stop_the_collector(store,
     assert store.stats()["records"] == 1
 
 
-def test_a_request_that_nobody_hears_is_taken_back(store):
-    layout = StoreLayout(store.path)
-    assert not SnapshotRequest(layout).ask(0.05)
-    assert not layout.snapshot_request.exists()
-
-
-def test_a_request_made_while_another_is_answered_waits_for_an_answer_of_its_own(store):
-    layout = StoreLayout(store.path)
-    request = SnapshotRequest(layout)
-    layout.snapshot_request.touch()
-    with request.answering():
-        layout.snapshot_request.touch()
-    assert request.is_waiting()
-
-
 def test_nothing_is_taken_away_while_pinned_and_everything_afterwards(store, make, now_ms, said):
     layout = StoreLayout(store.path)
     store.insert_records([make.log(now_ms - 8 * DAY_MS, "old", body="old"), make.log(now_ms, "new", body="new")])
@@ -231,33 +181,6 @@ def test_an_eviction_that_was_put_off_is_not_noted_as_done(store, make, now_ms, 
     back(take_snapshot=locked)
     assert content(restored()) == content(store)
     assert store.get_body(store.sql("SELECT body_digest FROM records").rows[0][0]) == b"one"
-
-
-def test_a_backup_waits_for_a_removal_that_runs(store, said):
-    layout = StoreLayout(store.path)
-    is_pinned = threading.Event()
-
-    def pin():
-        with pinned(layout, said.append):
-            is_pinned.set()
-
-    with Removing(layout).allowed() as is_allowed:
-        thread = threading.Thread(target=pin)
-        thread.start()
-        assert not is_pinned.wait(0.1)
-        assert is_allowed
-    thread.join(10)
-    assert is_pinned.is_set()
-    assert said == ["waiting for a prune or a snapshot to end"]
-
-
-def test_removals_of_one_process_do_not_hold_up_one_another(store, said):
-    removing = Removing(StoreLayout(store.path))
-    with removing.allowed() as first, removing.allowed() as second:
-        assert first
-        assert second
-    with pinned(StoreLayout(store.path), said.append), removing.allowed() as third:
-        assert not third
 
 
 def test_the_pin_lasts_as_long_as_the_rsync_that_a_dead_backup_left(store, tmp_path, monkeypatch, said):

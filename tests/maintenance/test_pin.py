@@ -1,15 +1,16 @@
-"""A pin on a disk that fails: errors of ours, or none where nothing depends on it."""
+"""The pin and the request for a snapshot, also on a disk that fails."""
 
 import errno
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from tracestore import StoreUnavailable
 from tracestore.layout import StoreLayout
-from tracestore.maintenance.pin import Removing, SnapshotRequest
+from tracestore.maintenance.pin import Removing, SnapshotRequest, pinned
 
 
 @pytest.fixture
@@ -44,3 +45,45 @@ def test_a_request_that_cannot_be_cleared_away_spoils_no_snapshot(layout, monkey
 def test_a_request_that_cannot_be_looked_at_is_none(layout, monkeypatch):
     monkeypatch.setattr(Path, "exists", fail)
     assert not SnapshotRequest(layout).is_waiting()
+
+
+def test_a_request_that_nobody_hears_is_taken_back(store):
+    layout = StoreLayout(store.path)
+    assert not SnapshotRequest(layout).ask(0.05)
+    assert not layout.snapshot_request.exists()
+
+
+def test_a_request_made_while_another_is_answered_waits_for_an_answer_of_its_own(store):
+    layout = StoreLayout(store.path)
+    request = SnapshotRequest(layout)
+    layout.snapshot_request.touch()
+    with request.answering():
+        layout.snapshot_request.touch()
+    assert request.is_waiting()
+
+
+def test_a_backup_waits_for_a_removal_that_runs(store, said):
+    layout = StoreLayout(store.path)
+    is_pinned = threading.Event()
+
+    def pin():
+        with pinned(layout, said.append):
+            is_pinned.set()
+
+    with Removing(layout).allowed() as is_allowed:
+        thread = threading.Thread(target=pin)
+        thread.start()
+        assert not is_pinned.wait(0.1)
+        assert is_allowed
+    thread.join(10)
+    assert is_pinned.is_set()
+    assert said == ["waiting for a prune or a snapshot to end"]
+
+
+def test_removals_of_one_process_do_not_hold_up_one_another(store, said):
+    removing = Removing(StoreLayout(store.path))
+    with removing.allowed() as first, removing.allowed() as second:
+        assert first
+        assert second
+    with pinned(StoreLayout(store.path), said.append), removing.allowed() as third:
+        assert not third

@@ -8,78 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from blobs import BlobStore, Digest, codec, layout
+from blobs import BlobStore, codec, layout
+from tests.maintenance.patient import D1, D2, D3, ONE, THREE, TWO
 from tracestore import InputInvalid, RetentionPolicy, StoreBroken, StoreUnavailable, TraceStore
-from tracestore.layout import StoreLayout
-from tracestore.maintenance.repair import repair_store
-from tracestore.maintenance.undo import UndoLog
-from tracestore.maintenance.verify import verify_store
-
-ONE, TWO, THREE = "the first body " * 30, "the second body " * 50, "a third"
-D1, D2, D3 = (Digest.of(body.encode()) for body in (ONE, TWO, THREE))
-
-
-class Patient:
-    """A store of three bodies, and ways to hurt it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.open()
-        self.blobs = root / "blobs"
-
-    def open(self) -> None:
-        self.store = TraceStore(self.root, now_ns=lambda: 1_772_413_967_075_000_000)
-
-    def path(self, digest: Digest) -> Path:
-        return self.blobs / layout.blob_path(digest)
-
-    def write(self, digest: Digest, content: bytes) -> None:
-        self.path(digest).unlink(missing_ok=True)
-        self.path(digest).write_bytes(content)
-        self.path(digest).chmod(0o400)
-
-    def damage(self, digest: Digest) -> None:
-        self.write(digest, bytes(self.path(digest).stat().st_size))
-
-    def change(self, sql: str, *values: object) -> None:
-        with self.store._database.writing() as cursor:
-            cursor.execute(sql, values)
-
-    def ledger(self) -> dict[Digest, list[tuple[int, int, str]]]:
-        rows = self.store.sql("SELECT digest, size_bytes, stored_bytes, state FROM bodies ORDER BY ALL").fetchall()
-        found: dict[Digest, list[tuple[int, int, str]]] = {}
-        for digest, *rest in rows:
-            found.setdefault(Digest.parse(digest), []).append(tuple(rest))
-        return found
-
-    def forget_journal(self) -> None:
-        """Take away the segments, which hold every body too."""
-        assert self.store.verify(data=True).findings == ()
-        self.store.close()
-        shutil.rmtree(self.root / "journal")
-        self.open()
-
-    def repair(self, apply=True, **options):
-        store = self.store
-        options = {"now_ns": 1_772_413_967_075_000_000} | options
-        return repair_store(StoreLayout(self.root), store._database, store._blobs, apply=apply, **options)
-
-    def kinds(self) -> list[str]:
-        return sorted(finding.kind for finding in self.verify(data=True).findings)
-
-    def verify(self, data=False):
-        parts = self.store._database, self.store._blobs
-        return verify_store(*parts, data=data, snapshots=StoreLayout(self.root).snapshots)
-
-
-@pytest.fixture
-def patient(tmp_path, make):
-    patient = Patient(tmp_path / "store")
-    patient.store.insert_records(make.turn("t", request=ONE, response=TWO))
-    patient.store.insert_records([make.log(msg="third", body=THREE)])
-    patient.forget_journal()
-    yield patient
-    patient.store.close()
 
 
 def actions(report) -> list[tuple[str, str]]:
@@ -395,66 +326,6 @@ def test_every_action_is_in_the_undo_log_before_it_is_done(patient, tmp_path):
     (lost,) = (entry for entry in entries if entry["action"] == "correct")
     assert (lost["digest"], lost["before"][0]["state"], lost["after"]["state"]) == (str(D2), "present", "lost")
     assert [entry["path"] for entry in entries if entry["action"] == "protect"] == [layout.blob_path(D3)]
-
-
-class Cut(Exception):
-    pass
-
-
-@pytest.fixture
-def hurt(patient, tmp_path):
-    """One of everything that repair does, and where a donor is."""
-    shutil.copytree(patient.blobs, tmp_path / "donor")
-    patient.damage(D1)
-    patient.path(D2).unlink()
-    elsewhere = patient.path(D3).parent.with_name("zz")
-    elsewhere.mkdir()
-    patient.path(D3).rename(elsewhere / "moved")
-    (patient.blobs / "packs").symlink_to(tmp_path)
-    patient.change("UPDATE raw.bodies SET size_bytes = 7 WHERE digest = ?", bytes(D2))
-    return tmp_path / "donor"
-
-
-@pytest.mark.parametrize("step", ["stage", "set_aside", "publish", "ledger"])
-def test_a_repair_cut_short_goes_on_where_it_was(patient, hurt, monkeypatch, step):
-    def cut(*_):
-        raise Cut
-
-    target = ("tracestore.maintenance.repair.put_ledger_rows",) if step == "ledger" else (BlobStore, step)
-    with monkeypatch.context() as patch:
-        patch.setattr(*target, cut)
-        with pytest.raises(Cut):
-            patient.repair(donor=hurt)
-    check_that_the_next_one_finishes(patient, hurt)
-
-
-@pytest.mark.parametrize("is_written", [False, True])
-@pytest.mark.parametrize("nth", range(5))
-def test_a_repair_cut_short_at_its_log_goes_on_where_it_was(patient, hurt, monkeypatch, nth, is_written):
-    write, left = UndoLog.write, [nth]
-
-    def cut(self, *entries):
-        left[0] -= 1
-        if left[0] >= 0 or is_written:
-            write(self, *entries)
-        if left[0] < 0:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(UndoLog, "write", cut)
-        with pytest.raises(Cut):
-            patient.repair(donor=hurt)
-    check_that_the_next_one_finishes(patient, hurt)
-
-
-def check_that_the_next_one_finishes(patient, donor):
-    logs = [log.read_text() for log in (patient.root / "repairs").glob("*")]
-    assert not [log for log in logs if '"done"' in log]
-    assert patient.repair(donor=donor, now_ns=1).is_whole
-    assert {finding.kind for finding in patient.store.verify(data=True).findings} <= {"leftover"}
-    assert [record.body for record in patient.store.get_turn("t")] == [ONE, None, TWO]
-    assert patient.store.get_body(D3) == THREE.encode()
-    assert patient.repair(donor=donor).mends == ()
 
 
 def test_a_store_in_memory_is_repaired_too(memory_store, make):

@@ -22,6 +22,7 @@ import duckdb
 
 from tracestore.database import schema
 from tracestore.directory import durable
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 
@@ -311,11 +312,9 @@ class Database:
 
 def publish(unfinished: Path, path: Path) -> None:
     """Make a finished database file durable, then give it its name."""
-    try:
+    with disk_errors_translated("put the database in place", path):
         unfinished.chmod(FILE_MODE)
         durable.publish(unfinished, path)
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot put the database in place: {error.strerror}", str(path)) from error
 
 
 def discard(unfinished: Path) -> None:

@@ -1,1 +1,1 @@
-"""The directory of a store: found, made and locked, and its small files written durably."""
+"""The directory of a store: found, made and locked, its small files written durably, its disk's errors told."""

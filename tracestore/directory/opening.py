@@ -4,13 +4,12 @@ A store is made only where nothing is: a mistyped path is an error, never a new 
 order of creation leaves a directory that the next opening finishes: lock, ``FORMAT``, the rest.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tracestore.directory import durable
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.directory.lock import StoreLock
-from tracestore.errors import StoreBroken, StoreNotFound, StoreUnavailable
+from tracestore.errors import StoreBroken, StoreNotFound
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text, refuse_links
 
 
@@ -20,7 +19,7 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
     Raises StoreNotFound, StoreBroken or StoreLocked; creates nothing then.
     """
     layout = StoreLayout(path)
-    with _translated(path):
+    with disk_errors_translated("open the store", path):
         refuse_links(layout)
         is_new = not layout.is_store()
         if is_new:
@@ -48,7 +47,7 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
 
 def needs_database(layout: StoreLayout, *, create: bool) -> bool:
     """Tell whether the database has to be made; StoreBroken where it is missing and may not be."""
-    with _translated(layout.root):
+    with disk_errors_translated("open the store", layout.root):
         if layout.database.exists():
             return False
     if not create:
@@ -76,13 +75,3 @@ def _clear_leftovers(layout: StoreLayout) -> None:
         raise StoreBroken(f"{layout.scratch}: wanted a directory of this store, found a link; remove it")
     for leftover in (*layout.scratch.glob("*"), *layout.root.glob(layout.database.name + ".new*")):
         leftover.unlink(missing_ok=True)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (StoreNotFound, StoreUnavailable):  # ours, though they are OSErrors too
-        raise
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot open the store: {error.strerror}", str(path)) from error

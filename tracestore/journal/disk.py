@@ -1,6 +1,5 @@
 """The journal's system calls, with their errors translated.
 
-Every ``OSError`` of this package becomes a `StoreUnavailable` here, with its errno and its path.
 The three sync functions are separate and are always called through this module, so that a fault
 campaign can take one of them away and prove that its absence is noticed.
 """
@@ -9,37 +8,11 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from tracestore.errors import InputInvalid, StoreUnavailable
+from tracestore.directory.disk_errors import disk_errors_translated
+from tracestore.errors import InputInvalid
 
 _F_FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: its fsync stops at the drive's cache
-
-
-@contextmanager
-def translated(doing: str, path: str) -> Iterator[None]:
-    """Turn an OSError inside the block into a StoreUnavailable that says what was being done."""
-    try:
-        yield
-    except StoreUnavailable:
-        raise
-    except OSError as error:
-        raise unavailable(error, doing, path) from error
-
-
-def unavailable(error: OSError, doing: str, path: str) -> StoreUnavailable:
-    """Return the StoreUnavailable for a failed system call, errno kept."""
-    advice = {
-        errno.EACCES: "let this user read and write there, or name another path",
-        errno.ENOSPC: "free some space, then try again",
-        errno.EDQUOT: "free some space, then try again",
-        errno.EROFS: "mount the file system writable, or name another path",
-        errno.EMFILE: "raise the limit of open files (ulimit -n)",
-        errno.EIO: "check the disk",
-    }.get(error.errno or 0, "check that the path is there and its file system works")
-    text = f"cannot {doing}: {os.strerror(error.errno or 0)}; {advice}"
-    return StoreUnavailable(error.errno or 0, text, path)
 
 
 def open_for_reading(path: str) -> int:
@@ -47,7 +20,7 @@ def open_for_reading(path: str) -> int:
 
     O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
     """
-    with translated("open a journal segment for reading", path):
+    with disk_errors_translated("open a journal segment for reading", path):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return fd
@@ -60,7 +33,7 @@ def create_exclusive(path: str) -> int | None:
 
     It is held with a ``flock`` for as long as it is open: what is not held is finished.
     """
-    with translated("start a journal segment", path):
+    with disk_errors_translated("start a journal segment", path):
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except FileExistsError:
@@ -81,7 +54,7 @@ def remove_finished(path: str, size_bytes: int) -> bool:
 
     Its name is not durably gone before `sync_directory`.
     """
-    with translated("remove a journal segment", path):
+    with disk_errors_translated("remove a journal segment", path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -100,7 +73,7 @@ def remove_finished(path: str, size_bytes: int) -> bool:
 
 def open_for_appending(path: str) -> int:
     """Open a file for reading and appending, created for its owner alone when it is not there."""
-    with translated("open for appending", path):
+    with disk_errors_translated("open for appending", path):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
@@ -118,7 +91,7 @@ def sync_read(fd: int, path: str) -> None:
     EINVAL or ENOTSUP; going on is harmless, for a tail that a power cut then takes away is
     recognised by the fingerprint in front of the offset.
     """
-    with translated("make the journal durable", path):
+    with disk_errors_translated("make the journal durable", path):
         try:
             _sync(fd)
         except OSError as error:
@@ -128,13 +101,13 @@ def sync_read(fd: int, path: str) -> None:
 
 def sync_written(fd: int, path: str) -> None:
     """Make durable what this process wrote."""
-    with translated("make the journal durable", path):
+    with disk_errors_translated("make the journal durable", path):
         _sync(fd)
 
 
 def sync_directory(path: str) -> None:
     """Make the names in a directory durable."""
-    with translated("make a directory of the journal durable", path):
+    with disk_errors_translated("make a directory of the journal durable", path):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

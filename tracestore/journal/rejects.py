@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreBroken, StoreUnavailable
 from tracestore.journal import disk
 from tracestore.journal.chunk import Line, OversizedLine
@@ -52,7 +53,7 @@ class RejectedLines:
         """Open the file at its committed length; creates it when it is not there."""
         fd = disk.open_for_appending(path)
         try:
-            with disk.translated("cut the rejected lines back to what was committed", path):
+            with disk_errors_translated("cut the rejected lines back to what was committed", path):
                 size_bytes = os.fstat(fd).st_size
                 if size_bytes > committed_bytes:
                     os.ftruncate(fd, committed_bytes)
@@ -110,12 +111,12 @@ class RejectedLines:
         self.close()
 
     def _write(self, data: bytes) -> None:
-        with disk.translated("append a rejected line", self._path):
+        with disk_errors_translated("append a rejected line", self._path):
             disk.write_all(self._fd, data)
         self.size_bytes += len(data)
 
     def _cut_to(self, size_bytes: int) -> None:
-        with disk.translated("cut the rejected lines back", self._path):
+        with disk_errors_translated("cut the rejected lines back", self._path):
             os.ftruncate(self._fd, size_bytes)
         self.size_bytes = size_bytes
 

@@ -16,8 +16,8 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid
-from tracestore.journal import disk
 
 REJECTED_NAME = "rejected.ndjson"
 _NO_SEGMENTS = (".", REJECTED_NAME)
@@ -64,7 +64,7 @@ def scan(path: str) -> list[Found] | None:
     Raises StoreUnavailable when the path cannot be read, InputInvalid when it is neither a file
     nor a directory.
     """
-    with disk.translated("read the journal", path):
+    with disk_errors_translated("read the journal", path):
         try:
             status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreUnavailable
 from tracestore.journal import disk
 from tracestore.journal.chunk import BLOCK_BYTES, CHUNK_BYTES, CHUNK_LINES, Chunk, ChunkReader
@@ -39,7 +40,7 @@ class Segment:
         """Open the file at the path; raises StoreUnavailable when that cannot be done."""
         fd = disk.open_for_reading(path)
         try:
-            with disk.translated("look at a journal segment", path):
+            with disk_errors_translated("look at a journal segment", path):
                 return cls(fd, path)
         except StoreUnavailable:
             os.close(fd)
@@ -61,7 +62,7 @@ class Segment:
 
     def stat(self) -> os.stat_result:
         """Return the file's present state, whether or not it still has a name."""
-        with disk.translated("look at a journal segment", self.path):
+        with disk_errors_translated("look at a journal segment", self.path):
             return os.fstat(self._fd)
 
     @property
@@ -126,7 +127,7 @@ class Segment:
 
     def read_at(self, length_bytes: int, offset: int) -> bytes:
         """Return the bytes at an offset; fewer only where the file ends."""
-        with disk.translated("read the journal", self.path):
+        with disk_errors_translated("read the journal", self.path):
             return os.pread(self._fd, length_bytes, offset)
 
     def blocks(self, offset: int, length_bytes: int, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tracestore.directory.disk_errors import unavailable
 from tracestore.errors import InputInvalid, StoreUnavailable
 from tracestore.journal import disk
 from tracestore.journal.chunk import LINE_LIMIT_BYTES
@@ -148,7 +149,7 @@ class SegmentWriter:
                 os.ftruncate(self._fd, self._end)
             except OSError:
                 self._abandon_after_sync()
-            raise disk.unavailable(error, "append to the journal", self._path) from error
+            raise unavailable(error, "append to the journal", self._path) from error
         self._end += len(data)
 
     def _abandon_after_sync(self) -> None:

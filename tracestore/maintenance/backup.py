@@ -33,6 +33,7 @@ from typing import Any
 
 from blobs.durable import can_sync_filesystem, sync_filesystem
 from tracestore.directory import durable
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.directory.durable import UNFINISHED
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreNotFound, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, StoreLayout, check_format
@@ -166,7 +167,8 @@ def _copy(
 def _complete(rsync: Rsync, target: Place, manifest: bytes) -> None:
     """Say that a backup is whole: its manifest takes the place of the one before, and is durable before it does."""
     if target.is_local:  # rsync renames first
-        translated(target.path, lambda: durable.write_file(target.path / MANIFEST, manifest))
+        with disk_errors_translated("write a backup's manifest", target.path):
+            durable.write_file(target.path / MANIFEST, manifest)
     else:
         rsync.write(target, MANIFEST, manifest)
 
@@ -174,7 +176,8 @@ def _complete(rsync: Rsync, target: Place, manifest: bytes) -> None:
 def _make(rsync: Rsync, layout: StoreLayout, target: Place) -> None:
     """Make the directory of backups, as private as the store: a run of rsync makes no more than one."""
     if target.is_local:
-        translated(target.path, lambda: target.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True))
+        with disk_errors_translated("make a directory for backups", target.path):
+            target.path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
     else:
         rsync.copy(Place.local(layout.root), target, "--exclude=*")
 
@@ -258,18 +261,12 @@ def sync(place: Place) -> None:
     """Make what was copied durable; of another machine that is that machine's business."""
     if not place.is_local:
         return
-    fd = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        translated(place.path, lambda: sync_filesystem(fd) if can_sync_filesystem() else os.sync())
-    finally:
-        os.close(fd)
-
-
-def translated(path: Path, do: Callable[[], object]) -> None:
-    """Do something to files; raises StoreUnavailable instead of OSError."""
-    try:
-        do()
-    except StoreUnavailable:
-        raise
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+    with disk_errors_translated("make a copy durable", place.path):
+        fd = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if can_sync_filesystem():
+                sync_filesystem(fd)
+            else:
+                os.sync()
+        finally:
+            os.close(fd)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreUnavailable
 from tracestore.layout import FILE_MODE, StoreLayout
 
@@ -107,25 +108,20 @@ class SnapshotRequest:
 
     def ask(self, wait_s: float) -> bool:
         """Ask, and wait for the answer; False when nobody heard it in time."""
-        try:
+        with disk_errors_translated("ask for a snapshot", self._path):
             self._path.touch(mode=FILE_MODE)
-        except OSError as error:
-            text = f"cannot ask for a snapshot: {error.strerror}"
-            raise StoreUnavailable(error.errno, text, str(self._path)) from error
-        deadline = time.monotonic() + wait_s
-        while self._path.exists() or self._in_work.exists():
-            if time.monotonic() > deadline:
-                self._path.unlink(missing_ok=True)
-                return False
-            time.sleep(_LOOK_S)
+            deadline = time.monotonic() + wait_s
+            while self._path.exists() or self._in_work.exists():
+                if time.monotonic() > deadline:
+                    self._path.unlink(missing_ok=True)
+                    return False
+                time.sleep(_LOOK_S)
         return True
 
 
 def _open(path: Path) -> int:
-    try:
+    with disk_errors_translated("open it to lock it", path):
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot open it to lock it: {error.strerror}", str(path)) from error
 
 
 def _is_locked(fd: int, operation: int) -> bool:

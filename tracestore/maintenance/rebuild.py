@@ -28,6 +28,7 @@ from tracestore.database.reader import Reader
 from tracestore.database.retention import Retention
 from tracestore.database.snapshot import derive_ledger, load
 from tracestore.database.writer import Writer
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreUnavailable
 from tracestore.ingest import Ingest
 from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentChanged, Unread
@@ -100,12 +101,9 @@ def rebuild_database(
 
 def has_sources(layout: StoreLayout, blobs: BlobStore) -> bool:
     """Tell whether a store without a database holds anything to make it again from; a new one does not."""
-    try:
+    with disk_errors_translated("look for what a rebuild needs", layout.root):
         if layout.rejected.exists() or (layout.snapshots.is_dir() and any(layout.snapshots.iterdir())):
             return True
-    except OSError as error:
-        text = f"cannot look for what a rebuild needs: {error.strerror}"
-        raise StoreUnavailable(error.errno, text, str(layout.root)) from error
     if any(scan(os.fspath(directory)) for directory in (layout.journal, layout.inserted)):
         return True
     with blob_errors_translated():
@@ -116,14 +114,11 @@ def set_database_aside(layout: StoreLayout) -> list[Path]:
     """Rename a damaged database, with its write-ahead log; returns the new paths. Nothing is deleted."""
     stamp = time.time_ns() // 1_000_000
     moved = []
-    try:
+    with disk_errors_translated("set the database aside", layout.database):
         for suffix in (".wal", ""):  # the log first: beside a new database it would be replayed
             path = layout.database.with_name(layout.database.name + suffix)
             if path.exists():
                 moved.append(path.rename(path.with_name(f"{layout.database.name}.damaged-{stamp}{suffix}")))
-    except OSError as error:
-        text = f"cannot set the database aside: {error.strerror}"
-        raise StoreUnavailable(error.errno, text, str(layout.database)) from error
     return moved
 
 
@@ -203,12 +198,11 @@ def _journals(layout: StoreLayout, positions: Sequence[Position]) -> list[str]:
 
 def _is_there(path: str) -> bool:
     """Tell whether a journal is still there; StoreUnavailable where the disk does not say."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot look for a journal: {error.strerror}", path) from error
+    with disk_errors_translated("look for a journal", path):
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
     return True
 
 
@@ -220,12 +214,9 @@ def _is_of_a_store(segment: Path) -> bool:
 def _copy_rejected(layout: StoreLayout) -> str | None:
     """Keep the rejected lines as they are now: those whose journal is gone are not rejected again."""
     aside = layout.rejected.with_name(f"rejected-before-{time.time_ns() // 1_000_000}.txt")
-    try:
+    with disk_errors_translated("copy the rejected lines", layout.rejected):
         if not layout.rejected.exists() or not layout.rejected.stat().st_size:
             return None
         shutil.copy2(layout.rejected, aside)
-    except OSError as error:
-        text = f"cannot copy the rejected lines: {error.strerror}"
-        raise StoreUnavailable(error.errno, text, str(layout.rejected)) from error
     return str(aside)
 

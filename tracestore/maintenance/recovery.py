@@ -15,7 +15,8 @@ from tracestore.database import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.directory import durable
-from tracestore.errors import StoreBroken, StoreLocked, StoreUnavailable
+from tracestore.directory.disk_errors import disk_errors_translated
+from tracestore.errors import StoreBroken, StoreLocked
 from tracestore.journal import Position, remove_segments
 from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
@@ -32,15 +33,13 @@ SNAPSHOT_EVERY_NS = 24 * 3600 * 10**9
 def read_journals(layout: StoreLayout) -> list[str]:
     """Return the journals elsewhere that were followed; nothing where none is noted. StoreUnavailable, StoreBroken."""
     path = layout.journals
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        text = f"cannot read which journals were followed: {error.strerror}"
-        raise StoreUnavailable(error.errno, text, str(path)) from error
-    except ValueError:
-        found = None
+    with disk_errors_translated("read which journals were followed", path):
+        try:
+            found = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            found = None
     if not isinstance(found, list):
         raise StoreBroken(f"{path}: wanted a list of journals, found none; remove the file to go on without it")
     return [str(journal) for journal in found]
@@ -78,11 +77,8 @@ class Recovery:
         path = os.path.realpath(path)
         if path in known or path == os.path.realpath(self._layout.journal):
             return
-        try:
+        with disk_errors_translated("note the journal", self._layout.journals):
             durable.write_file(self._layout.journals, json.dumps([*known, path], indent=1).encode() + b"\n")
-        except OSError as error:
-            text = f"cannot note the journal: {error.strerror}"
-            raise StoreUnavailable(error.errno, text, str(self._layout.journals)) from error
 
     def note_drained(self, journal_bytes: int) -> None:
         """Take note that so much more of the journal became rows."""

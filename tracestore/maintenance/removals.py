@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tracestore.directory import durable
-from tracestore.errors import StoreBroken, StoreUnavailable
+from tracestore.directory.disk_errors import disk_errors_translated
+from tracestore.errors import StoreBroken
 from tracestore.journal import Position
 from tracestore.layout import FILE_MODE
 
@@ -44,7 +45,7 @@ def note_removal(path: Path, removal: Removal) -> None:
         "evicted": [digest.hex() for digest in removal.evicted],
         "positions": [_position_out(position) for position in removal.positions],
     }
-    try:
+    with disk_errors_translated("note what is to be removed", path):
         is_new = not path.exists()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(path, "ab", opener=lambda name, _: os.open(name, flags, FILE_MODE)) as file:
@@ -53,19 +54,15 @@ def note_removal(path: Path, removal: Removal) -> None:
         durable.sync_file(path)
         if is_new:
             durable.sync_directory(path.parent)
-    except OSError as error:
-        text = f"cannot note what is to be removed: {error.strerror}"
-        raise StoreUnavailable(error.errno, text, str(path)) from error
 
 
 def read_removals(path: Path) -> list[Removal]:
     """Return the removals noted, in order; nothing without a file. StoreBroken where one cannot be read."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot read what was removed: {error.strerror}", str(path)) from error
+    with disk_errors_translated("read what was removed", path):
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
     removals = []
     for line in lines:
         try:
@@ -79,10 +76,8 @@ def read_removals(path: Path) -> list[Removal]:
 
 def forget_removals(path: Path) -> None:
     """Drop every note: a snapshot was taken that holds none of what they name."""
-    try:
+    with disk_errors_translated("drop old notes of removals", path):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot drop old notes: {error.strerror}", str(path)) from error
 
 
 def _removal(found: Mapping[str, Any]) -> Removal:

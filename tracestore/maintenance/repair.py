@@ -22,6 +22,7 @@ from blobs.layout import QUARANTINE
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database
 from tracestore.database.mending import put_ledger_rows
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreBroken
 from tracestore.journal import disk
 from tracestore.layout import StoreLayout
@@ -234,6 +235,6 @@ def _is_digest(finding: Damage) -> bool:
 
 
 def _rename(path: Path, to: Path) -> None:
-    with disk.translated("set a damaged snapshot aside", str(path)):
+    with disk_errors_translated("set a damaged snapshot aside", str(path)):
         path.rename(to)
     disk.sync_directory(str(path.parent))

@@ -7,6 +7,7 @@ with it. Opening it afterwards makes its database, as a rebuild does.
 from pathlib import Path
 
 from tracestore.directory import durable
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, StoreBroken, StoreNotFound
 from tracestore.layout import DIRECTORY_MODE, StoreLayout, check_format
 from tracestore.maintenance.backup import (
@@ -17,7 +18,6 @@ from tracestore.maintenance.backup import (
     check_apart,
     read_manifest,
     sync,
-    translated,
 )
 from tracestore.maintenance.rsync import Copied, Place, Progress, Rsync
 
@@ -42,18 +42,21 @@ def restore(source: Place, layout: StoreLayout, *, on_progress: Progress | None 
     if format_text is None:
         raise StoreBroken(f"{rows}: wanted the files of a store, found no {layout.format.name}; use another backup")
     check_format(format_text, layout.format)
-    translated(layout.root, lambda: durable.write_file(unfinished, format_text))
+    with disk_errors_translated("restore there", layout.root):
+        durable.write_file(unfinished, format_text)
     copied = rsync.copy(source / BLOBS, here / BLOBS, *BODIES, on_progress=on_progress)
     # Of a restore that was cut short there may be other rows: nothing of them must stay.
     copied += rsync.copy(rows, here, "--ignore-times", "--delete", f"--exclude=/{BLOBS}/", "--exclude=/FORMAT*")
     sync(here)
-    translated(layout.root, lambda: durable.publish(unfinished, layout.format))
+    with disk_errors_translated("restore there", layout.root):
+        durable.publish(unfinished, layout.format)
     return backup, copied
 
 
 def _make_room(root: Path) -> None:
     """Refuse to restore over anything but an empty directory, or a restore that was cut short."""
-    translated(root, lambda: root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True))
-    names = [entry.name for entry in root.iterdir()]
+    with disk_errors_translated("restore there", root):
+        root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        names = [entry.name for entry in root.iterdir()]
     if names and _UNFINISHED not in names:
         raise InputInvalid(f"{root}: wanted a new or empty directory, found {names[0]!r} in it; give another path")

@@ -25,7 +25,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from blobs import Digest
 from tracestore.database import Database
 from tracestore.database.snapshot import SMALL_TABLES, SnapshotReader, Written, consistent, schema_version
 from tracestore.directory import durable
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.directory.durable import UNFINISHED
 from tracestore.errors import StoreBroken, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
@@ -98,7 +99,7 @@ def take(database: Database, directory: Path, now_ns: int) -> Snapshot:
     """Write a snapshot and remove the earlier ones; raises StoreUnavailable, and then those stay."""
     before = latest(directory)
     taken_at_ns = max(now_ns, before.taken_at_ns + 1000 if before else 0)  # names ascend, whatever the clock does
-    with _translated(directory):
+    with disk_errors_translated("read or take a snapshot", directory):
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         durable.sync_directory(directory.parent)
         while (path := directory / _name(taken_at_ns)).exists():  # a damaged one, whose time nobody can read
@@ -151,7 +152,7 @@ def newest(directory: Path) -> Snapshot | None:
 
 def finished(directory: Path) -> list[Path]:
     """Return the directories of finished snapshots, the latest first."""
-    with _translated(directory):
+    with disk_errors_translated("read or take a snapshot", directory):
         try:
             names = os.listdir(directory)
         except FileNotFoundError:
@@ -164,7 +165,7 @@ def read_manifest(path: Path) -> Snapshot:
     wanted = f"the manifest of a snapshot of format {FORMAT_VERSION} and schema {schema_version()} or older"
     content = b""
     try:
-        with _translated(path):
+        with disk_errors_translated("read a snapshot", path):
             content = (path / MANIFEST).read_bytes()
         found = json.loads(content)
         if found["format"] != FORMAT_VERSION or found["schema"] > schema_version():
@@ -246,13 +247,3 @@ def _measure(path: Path) -> tuple[int, str]:
 def _name(taken_at_ns: int) -> str:
     seconds, rest_ns = divmod(taken_at_ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%S}.{rest_ns // 1000:06}Z"
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except StoreUnavailable:
-        raise
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot read or take a snapshot: {error.strerror}", str(path)) from error

@@ -11,7 +11,8 @@ from typing import TypeAlias
 from blobs import BlobError, BlobStore, Digest
 from blobs.layout import OBJECTS, QUARANTINE
 from tracestore.bodies import blob_errors_translated
-from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
+from tracestore.directory.disk_errors import disk_errors_translated
+from tracestore.errors import InputInvalid, RecordInvalid
 from tracestore.journal import Line, Segment
 from tracestore.journal.scan import scan
 from tracestore.layout import StoreLayout
@@ -104,10 +105,8 @@ def _open_donor(path: Path) -> BlobStore:
 def _segments(layout: StoreLayout, journals: Sequence[Path]) -> Iterator[str]:
     """Yield the files of the store's own journal, of those it has followed, and of those that were given."""
     own = [layout.journal, layout.inserted, *map(Path, read_journals(layout))]
-    try:
+    with disk_errors_translated("look for journals", layout.root):
         there = [path for path in own if path.exists()]
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot look for journals: {error.strerror}", str(layout.root)) from error
     for journal in (*there, *journals):
         found = scan(str(journal))
         if found is None:

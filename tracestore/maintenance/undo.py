@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.journal import disk
 from tracestore.layout import DIRECTORY_MODE
 
@@ -41,7 +42,7 @@ class UndoLog:
         if self.path is None:
             self._create()
         assert self.path is not None
-        with disk.translated("write the undo log", self.path):
+        with disk_errors_translated("write the undo log", self.path):
             disk.write_all(self._fd, b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
         disk.sync_written(self._fd, self.path)
 
@@ -61,7 +62,7 @@ class UndoLog:
             self._fd = -1
 
     def _create(self) -> None:
-        with disk.translated("make the directory of undo logs", str(self._directory)):
+        with disk_errors_translated("make the directory of undo logs", str(self._directory)):
             self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         disk.sync_directory(str(self._directory.parent))
         for number in count():
