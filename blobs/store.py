@@ -15,16 +15,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from blobs import codec, layout, sweep
+from blobs import codec, layout, packing, rewriting, sweep
 from blobs.backends.base import Backend, BlobStat, Deleted, Staged, Usage
 from blobs.backends.local import LocalBackend
 from blobs.backends.memory import MemoryBackend
+from blobs.comparing import compare
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound
+from blobs.packing import Arrange, Packing, PackSummary, by_pack, small_packs, unpack
+from blobs.packs.tier import PackTier
+from blobs.replaced import Waiting, release, waiting
 from blobs.slices import CORES, SLICE_ITEMS, in_slices
 from blobs.subset import Subset
 from blobs.sweep import Confirm, Progress, SweepPlan, SweepSummary
+from blobs.tiers import Tiers, measure
 from blobs.verify import Finding, read_body, salvage, verify
+
+PACKED_FROM_BODIES = 256
+"""A batch of so many new bodies becomes a pack at once: making a file for each is what limits a backlog."""
 
 
 class BlobStore:
@@ -34,13 +42,21 @@ class BlobStore:
     """
 
     lock: threading.RLock
+    packing: threading.Lock
+    """Held by whoever moves bodies from place to place, or must find them where they are."""
 
-    def __init__(self, path: str | os.PathLike[str], create: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str], create: bool = True, packs: bool = True) -> None:
         """Open a store; an absent or empty directory becomes one when `create` is set.
 
+        Without `packs` what comes in stays in files of its own; packs that are there are read all the same.
         A directory that is no store raises FormatUnknown; a missing one, or parent, BlobsUnavailable.
         """
-        self._start(LocalBackend(Path(path), create))
+        backend = LocalBackend(Path(path), create)
+        try:
+            self._start(backend, PackTier(Path(path)), packs)
+        except BaseException:
+            backend.close()
+            raise
 
     @classmethod
     def memory(cls) -> Self:
@@ -51,12 +67,15 @@ class BlobStore:
     def over(cls, backend: Backend) -> Self:
         """Open a store over any backend."""
         store = cls.__new__(cls)
-        store._start(backend)
+        store._start(backend, PackTier(None), packs=False)
         return store
 
-    def _start(self, backend: Backend) -> None:
+    def _start(self, backend: Backend, tier: PackTier, packs: bool) -> None:
         self._backend = backend
+        self._tier = tier
+        self._packs_new = packs
         self.lock = threading.RLock()
+        self.packing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"BlobStore({self._backend.where()!r})"
@@ -72,12 +91,9 @@ class BlobStore:
     def __contains__(self, digest: Digest) -> bool:
         return self.stat(digest) is not None
 
-    def __iter__(self) -> Iterator[Digest]:
-        """Yield every digest in ascending order."""
-        return (blob.digest for blob in self.list())
-
     def close(self) -> None:
         """Let go of the directory; may be called twice."""
+        self._tier.close()
         self._backend.close()
 
     def put(self, body: bytes) -> Digest:
@@ -96,6 +112,8 @@ class BlobStore:
 
         def unknown() -> Iterator[tuple[Digest, bytes]]:
             for digest, stored in _encoded(dict(zip(digests, ordered, strict=True))):
+                if self._is_packed(digest):
+                    continue
                 there = self._backend.stat(digest)
                 if there is not None and there.stored_bytes == len(stored):
                     known.add(digest)
@@ -107,10 +125,12 @@ class BlobStore:
         return digests
 
     def stage(self, bodies: Mapping[Digest, bytes]) -> Staged:
-        """Compress bodies and make them durable, yet invisible; needs no lock.
+        """Compress bodies and make them durable, yet invisible; needs no lock. Many of them become a pack.
 
         Each digest must be that of its body: it is not computed again.
         """
+        if self._packs_new and len(bodies) >= PACKED_FROM_BODIES:
+            return packing.stage(self._tier, bodies)
         return self._backend.stage(_encoded(bodies))
 
     def publish(self, staged: Staged) -> None:
@@ -120,19 +140,49 @@ class BlobStore:
 
     def discard(self, staged: Staged) -> None:
         """Throw away a staged batch that shall not be published."""
-        self._backend.discard(staged)
+        (self._backend if staged.pack is None else self._tier).discard(staged)
 
     def get(self, digest: Digest) -> bytes:
-        """Return a body, hashed again; BlobNotFound or BlobCorrupt, never wrong bytes."""
-        return read_body(self._backend, digest)
+        """Return a body, hashed again; BlobNotFound or BlobCorrupt, never wrong bytes. Loose first, then packs."""
+        try:
+            return read_body(self._backend, digest)
+        except (BlobNotFound, BlobCorrupt) as error:
+            if not self._tier.has(digest):
+                raise
+            damage = error if isinstance(error, BlobCorrupt) else None
+        try:
+            return self._tier.read(digest)
+        except BlobNotFound:
+            if damage is not None:
+                raise damage from None
+            return read_body(self._backend, digest)  # unpacked between the two looks
+
+    def get_many(self, digests: Iterable[Digest]) -> Iterator[tuple[Digest, bytes | BlobError]]:
+        """Yield each body, or why it cannot be had, in the order that decodes every frame once."""
+        for digest in sorted(set(digests), key=self._tier.order_of):
+            try:
+                yield digest, self.get(digest)
+            except BlobError as error:
+                yield digest, error
 
     def stat(self, digest: Digest) -> BlobStat | None:
-        """Return the sizes of a blob, or None when there is none; one system call."""
-        return self._backend.stat(digest)
+        """Return the sizes of a blob, or None when there is none. A packed one is known by 64 bits of its digest."""
+        found = self._backend.stat(digest)
+        if found is None and self._tier:
+            for seat in self._tier.find(digest):
+                return BlobStat(digest, seat.share_bytes, seat.share_bytes, is_packed=True)
+        return found
 
     def list(self) -> Iterator[BlobStat]:
-        """Yield every blob in ascending order of digests."""
+        """Yield every loose blob in ascending order of digests."""
         return self._backend.list()
+
+    def compare(self, digests: Iterable[bytes]) -> Iterator[tuple[Digest, bool, BlobStat | None]]:
+        """Hold ascending digests against what is stored: yield each, True and its sizes, or None where it is missing.
+
+        Stored blobs that were not asked for come between them, with False.
+        """
+        return compare(self._backend, self._tier, digests)
 
     def usage(self) -> Usage:
         """Measure the whole store: files, and bytes as `du` counts them."""
@@ -140,8 +190,18 @@ class BlobStore:
 
     def delete(self, digests: Iterable[Digest]) -> Deleted:
         """Remove blobs that the caller knows to be unreferenced; a missing one is no error."""
+        chosen = list(digests)
         with self.lock:
-            return self._backend.delete(list(digests))
+            for pack, ordinals in by_pack(seat for digest in chosen for seat in self._tier.find(digest)).items():
+                self._tier.give_up(pack, ordinals)
+                self._tier.save(pack)
+            return self._backend.delete(chosen)
+
+    def erase(self, digests: Iterable[Digest]) -> Deleted:
+        """Remove blobs so that no file holds them any more: packs are written anew without them, at once."""
+        chosen = list(digests)
+        with self.packing, self.lock:
+            return self._backend.delete(chosen) + rewriting.erase(self._tier, chosen, self.lock)
 
     def quarantine(self, digest: Digest) -> str:
         """Set a blob aside for a person to look at; return where. BlobNotFound."""
@@ -159,6 +219,7 @@ class BlobStore:
     def set_aside(self, path: str, name: str) -> str:
         """Move anything that a finding names into quarantine/, a link as a link; return where it is now."""
         with self.lock:
+            self._tier.distrust(path)
             return self._backend.set_aside(path, name)
 
     def erase_aside(self, digests: Collection[bytes]) -> int:
@@ -185,7 +246,7 @@ class BlobStore:
 
     def plan(self, live: Iterable[bytes], retired: Iterable[bytes] = ()) -> SweepPlan:
         """Find what a sweep would delete; both arguments ascending. See `blobs.sweep`."""
-        return sweep.plan(self._backend, live, retired)
+        return sweep.plan(self._backend, self._tier, live, retired)
 
     def apply(
         self,
@@ -193,9 +254,52 @@ class BlobStore:
         confirm: Confirm | None = None,
         force: bool = False,
         on_progress: Progress | None = None,
+        at_once: bool = False,
     ) -> SweepSummary:
-        """Sweep by plan, taking the lock for each chunk; SweepRefused unless forced. See `blobs.sweep`."""
-        return sweep.apply(self._backend, sweep_plan, self.lock, confirm, force, on_progress)
+        """Sweep by plan, taking the lock for each chunk; SweepRefused unless forced. See `blobs.sweep`.
+
+        The caller holds `packing` since before it made the plan.
+        """
+        return sweep.apply(self._backend, self._tier, sweep_plan, self.lock, confirm, force, on_progress, at_once)
+
+    def pack(
+        self,
+        arrange: Arrange,
+        digests: Iterable[Digest] | None = None,
+        *,
+        is_stopped: Callable[[], bool] = lambda: False,
+        on_progress: Progress | None = None,
+    ) -> PackSummary:
+        """Move loose blobs, all or these, and the bodies of small packs into large packs. See `blobs.packing`.
+
+        What was replaced stays until `release`. ``arrange`` says what belongs together; what it leaves out stays.
+        """
+        with self.packing:
+            job = Packing(self._backend, self._tier, self.lock, arrange, is_stopped, on_progress)
+            packed = self._tier.has
+            chosen = (blob.digest for blob in self._backend.list()) if digests is None else digests
+            job.pack_loose([digest for digest in chosen if not packed(digest)])
+            if job.done.is_complete:
+                job.merge(small_packs(self._tier))
+            return job.done
+
+    def unpack(self, on_progress: Progress | None = None) -> int:
+        """Write every packed body into a file of its own and give the packs up; returns how many."""
+        with self.packing:
+            return unpack(self._backend, self._tier, self.lock, on_progress)
+
+    def release(self, until_s: float) -> Deleted:
+        """Remove what was replaced at this time (seconds since 1970) or before. See `blobs.replaced`."""
+        with self.packing:
+            return release(self._backend, self._tier, self.lock, until_s)
+
+    def waiting(self) -> Waiting:
+        """Count what was replaced and is still there."""
+        return waiting(self._backend, self._tier)
+
+    def tiers(self) -> Tiers:
+        """Measure loose blobs and packs, each by itself."""
+        return measure(self._backend, self._tier)
 
     def verify(
         self,
@@ -207,15 +311,24 @@ class BlobStore:
 
         ``on_progress`` gets the number of blobs looked at so far.
         """
-        return verify(self._backend, data, subset, on_progress)
+        return verify(self._backend, self._tier, data, subset, on_progress)
 
     def _publish(self, staged: Staged, known: Iterable[Digest]) -> None:
         try:
-            self._backend.publish(staged, frozenset(known))
+            if staged.pack is None:
+                self._backend.publish(staged, frozenset(known))
+            else:
+                self._tier.publish(staged)
         except BlobError:
-            with suppress(BlobError):  # the first error is the one to tell; what stays in stage/ is swept
-                self._backend.discard(staged)
+            with suppress(BlobError):  # the first error is the one to tell; what stays is swept
+                self.discard(staged)
             raise
+
+    def _is_packed(self, digest: Digest) -> bool:
+        try:
+            return self._tier.has(digest) and Digest.of(self._tier.read(digest)) == digest
+        except BlobError:
+            return False
 
 
 def _last(path: str) -> str:

@@ -10,22 +10,27 @@ garbage, never a row without a blob. Sweeping is the other half of that rule:
             3 a live digest without a blob is looked up once more, then counts as missing
     apply   4 refuse when the plan does not add up (`SweepPlan.refusals`)
             5 for each chunk of dead blobs, under the lock that every writer holds: ask the caller
-              which are still unreferenced, delete those
-            6 clear what crashes left in stage/
+              which are still unreferenced, delete those; in a pack they are given up
+            6 drop or copy packs that are dead, or dead enough (`rewriting`)
+            7 clear what crashes left
 
 Plan reads the store at one time and the live set at another, so a writer may refer to a "dead"
 blob meanwhile. What makes the sweep right is step 5: `confirm` looks again, under the lock,
 immediately before the deletion. Leave it out only where no writer can run.
 """
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
 
-from blobs.backends.base import Backend, Deleted
+from blobs import rewriting
+from blobs.backends.base import Backend, BlobStat, Deleted
+from blobs.comparing import aligned, loose, names
 from blobs.digest import Digest
-from blobs.errors import SweepRefused
+from blobs.errors import BlobCorrupt, SweepRefused
+from blobs.packs.format import key_of
+from blobs.packs.pack import Pack
+from blobs.packs.tier import PackTier, Seat
 
 CHUNK_BLOBS = 2048
 """Blobs per hold of the lock: about 0.2 s in which writers wait."""
@@ -56,6 +61,10 @@ class SweepPlan:
     missing_count: int = 0
     missing: tuple[Digest, ...] = ()
     """The first live digests without a blob, at most MISSING_SHOWN."""
+    seats: Mapping[Digest, tuple[Seat, ...]] = field(default_factory=dict)
+    """Where the dead lie in packs; those that are not named here are loose alone."""
+    doubled: tuple[tuple[Seat, Seat], ...] = ()
+    """Live bodies that lie in two packs, after a crash or a restore: the older seat and the newer."""
 
     @property
     def dead_count(self) -> int:
@@ -81,76 +90,84 @@ class SweepSummary:
 
     blobs_deleted: int = 0
     bytes_reclaimed: int = 0
-    """Allocated bytes of the deleted blobs."""
+    """Allocated bytes of the deleted files."""
+    files_deleted: int = 0
     blobs_spared: int = 0
     """Blobs of the plan that were referenced again, or gone, when their turn came."""
     leftovers_deleted: int = 0
     leftover_bytes: int = 0
 
 
-def plan(backend: Backend, live: Iterable[bytes], retired: Iterable[bytes] = ()) -> SweepPlan:
+def plan(backend: Backend, tier: PackTier, live: Iterable[bytes], retired: Iterable[bytes] = ()) -> SweepPlan:
     """Compare the store with the live and the retired digests; both ascending, else ValueError."""
-    living = _Cursor(live, "live")
-    retirees = _Cursor(retired, "retired")
-    missing = _Missing(backend)
-    dead: list[Digest] = []
-    dead_bytes = stray_bytes = stray_count = total_count = total_bytes = 0
-    for blob in backend.list():
-        total_count += 1
-        total_bytes += blob.allocated_bytes
-        missing.look_for(living.skip_below(blob.digest))
-        deque(retirees.skip_below(blob.digest), maxlen=0)
-        if living.take(blob.digest):
-            continue
-        dead.append(blob.digest)
-        dead_bytes += blob.allocated_bytes
-        if not retirees.take(blob.digest):
-            stray_count += 1
-            stray_bytes += blob.allocated_bytes
-    missing.look_for(living.skip_below(None))
-    deque(retirees.skip_below(None), maxlen=0)
+    living, retirees = _Ascending(live, "live"), _Ascending(retired, "retired")
+    found = _Found(backend, tier)
+    for lives, gone, blobs, seats in aligned(living, retirees, loose(backend), tier.entries()):
+        found.take(set(lives), set(gone), blobs, seats)
     return SweepPlan(
-        tuple(dead), dead_bytes, stray_count, stray_bytes, total_count, total_bytes,
-        living.count, retirees.count, missing.count, tuple(missing.shown),
+        tuple(found.dead), found.dead_bytes, found.stray_count, found.stray_bytes, found.total_count, found.total_bytes,
+        living.count, retirees.count, found.missing_count, tuple(found.missing), found.seats, tuple(found.doubled),
     )  # fmt: skip
 
 
 def apply(
     backend: Backend,
+    tier: PackTier,
     sweep_plan: SweepPlan,
     lock: AbstractContextManager[object],
     confirm: Confirm | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
+    at_once: bool = False,
 ) -> SweepSummary:
     """Delete what the plan found dead and `confirm` still finds unreferenced.
 
     `confirm` gets a chunk of digests, runs under the lock, and may delete its own rows of those it
     returns; one it did not get raises ValueError. `on_progress` gets blobs done and blobs planned.
+    `at_once` see `rewriting`.
     """
     if sweep_plan.refusals and not force:
         raise SweepRefused(sweep_plan.refusals)
-    done = deleted = reclaimed = 0
+    done = deleted = 0
+    total = Deleted()
+    touched: set[Pack] = set()
     for chunk in _chunks(sweep_plan.dead):
         with lock:
-            gone = _delete_confirmed(backend, chunk, confirm)
-        deleted += gone.blobs
-        reclaimed += gone.bytes_reclaimed
+            gone = chunk if confirm is None else _confirmed(chunk, confirm)
+            total += backend.delete(gone)
+            seats = [seat for digest in gone for seat in sweep_plan.seats.get(digest, ())]
+            for seat in seats:
+                tier.give_up(seat.pack, [seat.ordinal])
+        touched.update(seat.pack for seat in seats)
+        deleted += len(gone)
         done += len(chunk)
         if on_progress is not None:
             on_progress(done, sweep_plan.dead_count)
+    touched |= _give_up_doubled(tier, sweep_plan.doubled)
+    total += rewriting.settle(tier, sorted(touched, key=lambda pack: pack.name), lock, at_once=at_once)
     with lock:
-        leftovers = backend.clear_leftovers()
-    return SweepSummary(deleted, reclaimed, done - deleted, leftovers.blobs, leftovers.bytes_reclaimed)
+        leftovers = backend.clear_leftovers() + tier.clear_leftovers()
+    return SweepSummary(
+        deleted, total.bytes_reclaimed, total.blobs, done - deleted, leftovers.blobs, leftovers.bytes_reclaimed
+    )
 
 
-def _delete_confirmed(backend: Backend, chunk: Sequence[Digest], confirm: Confirm | None) -> Deleted:
-    if confirm is None:
-        return backend.delete(chunk)
+def _confirmed(chunk: Sequence[Digest], confirm: Confirm) -> Sequence[Digest]:
     confirmed = set(confirm(chunk))
     if not confirmed.issubset(chunk):
         raise ValueError("confirm returned digests it was not asked about; return a part of its argument")
-    return backend.delete([digest for digest in chunk if digest in confirmed])
+    return [digest for digest in chunk if digest in confirmed]
+
+
+def _give_up_doubled(tier: PackTier, doubled: Iterable[tuple[Seat, Seat]]) -> set[Pack]:
+    """Keep the newer of two copies, once both were read and are the same."""
+    touched = set()
+    for older, newer in doubled:
+        with suppress(BlobCorrupt):
+            if tier.body(older) == tier.body(newer):
+                tier.give_up(older.pack, [older.ordinal])
+                touched.add(older.pack)
+    return touched
 
 
 def _chunks(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
@@ -158,53 +175,74 @@ def _chunks(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
         yield digests[start : start + CHUNK_BLOBS]
 
 
-class _Cursor:
-    """Reads ascending digests once, forwards; counts distinct ones."""
+class _Ascending:
+    """Digests by key, distinct ones counted."""
 
     def __init__(self, digests: Iterable[bytes], name: str) -> None:
-        self._digests = iter(digests)
+        self._digests = digests
         self._name = name
         self.count = 0
-        self._head: bytes | None = None
-        self._advance()
 
-    def skip_below(self, limit: bytes | None) -> Iterator[bytes]:
-        """Move on to the first digest that is not below the limit (None: to the end), yielding those passed."""
-        while self._head is not None and (limit is None or self._head < limit):
-            yield self._head
-            self._advance()
-
-    def take(self, digest: bytes) -> bool:
-        """Move past this digest if it is the next one."""
-        if self._head != digest:
-            return False
-        self._advance()
-        return True
-
-    def _advance(self) -> None:
+    def __iter__(self) -> Iterator[tuple[int, Digest]]:
+        last = b""
         for digest in self._digests:
-            if self._head is None or digest > self._head:
-                self._head = digest
-                self.count += 1
-                return
-            if digest < self._head:
+            if digest < last:
                 raise ValueError(f"{self._name} digests must ascend; sort them (ORDER BY digest)")
-        self._head = None
-
-
-class _Missing:
-    """Live digests without a blob: all counted, the first kept."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.count = 0
-        self.shown: list[Digest] = []
-
-    def look_for(self, digests: Iterable[bytes]) -> None:
-        """Look each digest up once more: it may have been published after its part was listed."""
-        for raw in digests:
-            digest = Digest(raw)
-            if self._backend.stat(digest) is None:
+            if digest > last:
+                last = digest
                 self.count += 1
-                if len(self.shown) < MISSING_SHOWN:
-                    self.shown.append(digest)
+                yield key_of(digest), Digest(digest)
+
+
+class _Found:
+    """What a plan has found so far."""
+
+    def __init__(self, backend: Backend, tier: PackTier) -> None:
+        self._backend = backend
+        self._tier = tier
+        self.dead: list[Digest] = []
+        self.seats: dict[Digest, tuple[Seat, ...]] = {}
+        self.doubled: list[tuple[Seat, Seat]] = []
+        self.missing: list[Digest] = []
+        self.dead_bytes = self.stray_bytes = self.stray_count = self.total_count = self.total_bytes = 0
+        self.missing_count = 0
+
+    def take(self, live: set[Digest], retired: set[Digest], blobs: Sequence[BlobStat], seats: Sequence[Seat]) -> None:
+        """Judge everything of one key: nearly always one body, in one place."""
+        bytes_of = {blob.digest: blob.allocated_bytes for blob in blobs}
+        if seats and not live:
+            for digest, its_seats in self._names(retired, seats).items():
+                self.seats[digest] = its_seats
+                bytes_of[digest] = bytes_of.get(digest, 0) + sum(seat.share_bytes for seat in its_seats)
+        elif seats:
+            self.doubled += [(seat, seats[0]) for seat in seats[1:]]
+            packed = next(iter(live))
+            bytes_of[packed] = bytes_of.get(packed, 0) + sum(seat.share_bytes for seat in seats)
+        for digest, size_bytes in sorted(bytes_of.items()):
+            self.total_count += 1
+            self.total_bytes += size_bytes
+            if digest not in live:
+                self._bury(digest, size_bytes, is_stray=digest not in retired)
+        if not seats:
+            self._look_for(live - bytes_of.keys())
+
+    def _bury(self, digest: Digest, size_bytes: int, *, is_stray: bool) -> None:
+        self.dead.append(digest)
+        self.dead_bytes += size_bytes
+        if is_stray:
+            self.stray_count += 1
+            self.stray_bytes += size_bytes
+
+    def _names(self, retired: set[Digest], seats: Sequence[Seat]) -> dict[Digest, tuple[Seat, ...]]:
+        """Return the digests of packed bodies that nobody lives by: the retired one, else what its bytes say."""
+        if len(retired) == 1:
+            return {next(iter(retired)): tuple(seats)}
+        return names(self._tier, seats)
+
+    def _look_for(self, digests: Iterable[Digest]) -> None:
+        """Look each digest up once more: it may have been published after its part was listed."""
+        for digest in sorted(digests):
+            if self._backend.stat(digest) is None and not self._tier.has(digest):
+                self.missing_count += 1
+                if len(self.missing) < MISSING_SHOWN:
+                    self.missing.append(digest)

@@ -6,6 +6,7 @@ a place and streams findings:
     1 names    what is not a blob where a blob should be, leftovers of crashes, modes
     2 sizes    blobs too short to be one gzip member
     3 data     on request: every blob, or a subset, decompressed and hashed, its stored bytes compared
+    4 packs    footers and indexes; with data also every frame, or those of a subset of packs (`pack_check`)
 
 Nothing is changed. A blob that fails is read a second time, past the page cache, before it is
 accused. What is stored may be a trap: a body that claims to be large is hashed piece by piece and
@@ -22,6 +23,8 @@ from blobs import codec, layout
 from blobs.backends.base import Backend, BlobStat
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobNotFound, BlobsUnavailable
+from blobs.packs import check as pack_check
+from blobs.packs.tier import PackTier
 from blobs.slices import in_slices
 from blobs.subset import Subset
 
@@ -65,6 +68,7 @@ def read_body(backend: Backend, digest: Digest, fresh: bool = False) -> bytes:
 
 def verify(
     backend: Backend,
+    tier: PackTier,
     data: bool = False,
     subset: Subset | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -76,11 +80,21 @@ def verify(
     for odd in backend.oddities():
         yield Finding(odd.kind, odd.path, odd.detail, odd.digest)
     examiner = _Examiner(backend, data, subset)
+    done = 0
     for done, finding in enumerate(in_slices(examiner.examine, backend.list()), 1):
         if on_progress is not None and done % PROGRESS_BLOBS == 0:
             on_progress(done)
         if finding is not None:
             yield finding
+    for kind, path, detail in pack_check.damaged(tier):
+        yield Finding(kind, path, detail)
+    for pack in list(tier):
+        is_read = data and (subset is None or pack.name in subset)
+        for kind, detail in pack_check.check(tier, pack, is_read):
+            yield Finding(kind, pack.path, detail)
+        done += pack.live_bodies
+        if on_progress is not None:
+            on_progress(done)
 
 
 def salvage(
@@ -94,6 +108,9 @@ def salvage(
         for path in backend.files(top):
             try:
                 stored = backend.read_file(path, codec.MAX_STORED_BYTES)
+                if pack_check.is_pack(stored):
+                    yield from ((path, d, body) for body in pack_check.bodies(stored) if (d := Digest.of(body)) in wanted)
+                    continue
                 digest = Digest.of_pieces(codec.pieces(stored))
             except (BlobCorrupt, BlobsUnavailable, FileNotFoundError):
                 continue  # no source; why it is damaged was told where it was found

@@ -31,6 +31,8 @@ class BlobStat:
     stored_bytes: int
     allocated_bytes: int
     """Bytes the blob really takes up, as `du` counts them."""
+    is_packed: bool = False
+    """Whether it lies in a pack; then both sizes are its share of what is compressed together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,19 @@ class Staged:
     token: str
     stored_bytes: Mapping[Digest, int]
     """Size of the stored bytes of each blob in the batch."""
+    pack: Digest | None = None
+    """Name of the pack that the batch is, where it is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What a deletion did; the bytes are those really returned to the place."""
+    """What a deletion did: files, or what stands for one; the bytes are those really returned to the place."""
 
     blobs: int = 0
     bytes_reclaimed: int = 0
+
+    def __add__(self, other: "Deleted") -> "Deleted":
+        return Deleted(self.blobs + other.blobs, self.bytes_reclaimed + other.bytes_reclaimed)
 
 
 @dataclass(frozen=True, slots=True)

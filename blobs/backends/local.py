@@ -102,8 +102,8 @@ class LocalBackend:
                     raise BlobCorrupt(
                         f"at most {limit_bytes} stored bytes", f"{found.st_size}", digest, self.where(digest)
                     )
-                if fresh and _drop_cache is not None:
-                    _drop_cache(fd)
+                if fresh:
+                    durable.drop_cache(fd)
                 return _read_all(fd, found.st_size)
             finally:
                 os.close(fd)
@@ -134,7 +134,7 @@ class LocalBackend:
         with self._mutex, self._translated("deleting blobs"):
             share = max(SLICE_ITEMS, -(-len(ordered) // CORES))
             parts: tuple[Deleted, ...] = tuple(in_slices(self._delete, ordered, share))
-        return Deleted(sum(part.blobs for part in parts), sum(part.bytes_reclaimed for part in parts))
+        return sum(parts, Deleted())
 
     def list(self) -> Iterator[BlobStat]:
         """Yield every blob in ascending order, one directory at a time."""
@@ -193,7 +193,7 @@ class LocalBackend:
         """Remove every batch in stage/ that this backend is not writing."""
         with self._translated("clearing stage/"):
             gone = tree.clear_stage(self._root, frozenset(self._living))
-        return Deleted(sum(part.blobs for part in gone), sum(part.bytes_reclaimed for part in gone))
+        return sum(gone, Deleted())
 
     def oddities(self) -> Iterator[Oddity]:
         """Yield what does not fit the drawing in `layout`."""
@@ -271,14 +271,6 @@ class LocalBackend:
         reason = error.strerror or str(error)
         advice = "check free space, permissions and the disk, then try again"
         return BlobsUnavailable(error.errno or errno.EIO, f"{doing} failed: {reason}; {advice}", str(self._path))
-
-
-def _fadvise(fd: int) -> None:
-    with suppress(OSError):  # advice; a file system that takes none is read as it is
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-_drop_cache = _fadvise if hasattr(os, "posix_fadvise") else None
 
 
 def _open_root(path: Path, create: bool) -> int:

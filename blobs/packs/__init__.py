@@ -1,0 +1,5 @@
+"""Packs: where cold blobs lie, many in one file. `format` specifies the file, `tier` is all of them."""
+
+from blobs.packs.tier import PackTier, Seat
+
+__all__ = ["PackTier", "Seat"]

@@ -1,0 +1,135 @@
+"""A frame: a run of bodies compressed together, decoded as far as a reader goes. Format: see `format`."""
+
+import struct
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from blobs.codec import MAX_BODY_BYTES
+from blobs.errors import BlobCorrupt
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+RAW_BYTES = 16 * 2**20
+"""A frame is closed from here on, if it holds enough bodies: what one read of a body has to decode at most."""
+FEWEST_BODIES = 32
+MOST_RAW_BYTES = 64 * 2**20
+"""Yet no further body is added from here on."""
+
+FAST_LEVEL = 1
+"""For bodies on their way in; they are packed anew later."""
+LEVEL = 9
+_WINDOW_LOG = 27
+# With matches of 128 bytes and more left to the long-distance search, four corpora shrink by 1-3 % more than with 64.
+_LONG_MATCH_BYTES = 128
+
+MAGIC = bytes.fromhex("28b52ffd")
+"""What a zstd frame begins with."""
+_MOST_HEAD_BODIES = 2**24
+_READ_AHEAD_BYTES = 256 * 1024
+
+
+def encode(bodies: Sequence[bytes], level: int) -> bytes:
+    """Compress bodies together, and prove that what will be stored gives them back."""
+    content = b"".join((struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies)), *bodies))
+    parameter = zstd.CompressionParameter
+    stored = zstd.compress(
+        content,
+        options={
+            parameter.compression_level: level,
+            parameter.enable_long_distance_matching: 1,
+            parameter.ldm_min_match: _LONG_MATCH_BYTES,
+            parameter.window_log: _WINDOW_LOG,
+            parameter.checksum_flag: 1,
+        },
+    )
+    if zstd.decompress(stored) != content:
+        raise BlobCorrupt("a compressor that gives the bodies back", "other bytes")
+    return stored
+
+
+def raw_bytes_of(bodies: Sequence[bytes]) -> int:
+    """Return what a frame of these bodies holds before it is compressed."""
+    return 4 + sum(len(body) + 4 for body in bodies)
+
+
+class Frame:
+    """One stored frame, being decoded; safe to use from several threads."""
+
+    def __init__(self, stored: bytes, where: str) -> None:
+        self._stored: bytes | None = stored
+        self._where = where
+        self._decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+        self._content = bytearray()
+        self._starts: list[int] = []
+        self._mutex = threading.Lock()
+
+    def __len__(self) -> int:
+        """Count the bodies; decodes the head."""
+        with self._mutex:
+            return len(self._bounds()) - 1
+
+    @property
+    def decoded_bytes(self) -> int:
+        """How much of it is in memory."""
+        return len(self._content)
+
+    def body(self, number: int) -> bytes:
+        """Return a body, decoding no further than to its end; BlobCorrupt when that cannot be."""
+        with self._mutex:
+            bounds = self._bounds()
+            if number >= len(bounds) - 1:
+                raise self._corrupt(f"at least {number + 1} bodies", f"{len(bounds) - 1}")
+            self._decode_to(bounds[number + 1])
+            return bytes(self._content[bounds[number] : bounds[number + 1]])
+
+    def bodies(self) -> Iterator[bytes]:
+        """Yield every body, then make sure that the frame ends there and its checksum is right."""
+        for number in range(len(self)):
+            yield self.body(number)
+        self.finish()
+
+    def finish(self) -> int:
+        """Decode to the end; returns how many stored bytes behind the frame are not its own."""
+        with self._mutex:
+            self._decode_to(self._bounds()[-1] + 1, to_end=True)
+            if len(self._content) != self._bounds()[-1] or not self._decoder.eof:
+                raise self._corrupt("the end of the frame behind its last body", "more")
+            return len(self._decoder.unused_data)
+
+    def _bounds(self) -> list[int]:
+        """Return where each body begins, and where the last one ends."""
+        if not self._starts:
+            self._decode_to(4)
+            (count,) = struct.unpack_from("<I", self._content)
+            if not 0 < count <= _MOST_HEAD_BODIES:
+                raise self._corrupt(f"1 to {_MOST_HEAD_BODIES} bodies", f"{count}")
+            self._decode_to(4 + 4 * count)
+            lengths = struct.unpack_from(f"<{count}I", self._content, 4)
+            if max(lengths) > MAX_BODY_BYTES:
+                raise self._corrupt(f"bodies of at most {MAX_BODY_BYTES} bytes", f"{max(lengths)}")
+            self._starts = list(accumulate(lengths, initial=4 + 4 * count))
+        return self._starts
+
+    def _decode_to(self, end: int, to_end: bool = False) -> None:
+        while len(self._content) < end:
+            if self._decoder.eof:
+                if to_end:
+                    return
+                raise self._corrupt(f"{end} bytes in the frame", f"{len(self._content)}")
+            stored, self._stored = self._stored or b"", None
+            most_bytes = max(end - len(self._content), _READ_AHEAD_BYTES)
+            try:
+                piece = self._decoder.decompress(stored, max_length=most_bytes)
+            except zstd.ZstdError as error:
+                raise self._corrupt("a zstd frame", str(error)) from None
+            if not piece and not self._decoder.eof and self._decoder.needs_input:
+                raise self._corrupt("a whole zstd frame", f"one cut short after {len(self._content)} bytes")
+            self._content += piece
+
+    def _corrupt(self, wanted: str, found: str) -> BlobCorrupt:
+        return BlobCorrupt(wanted, found, None, self._where)

@@ -1,0 +1,122 @@
+"""One pack on disk, open for reading: its index mapped, its frames read when they are asked for."""
+
+import mmap
+import os
+import stat as st
+from collections.abc import Iterator
+
+from blobs import durable, layout
+from blobs.digest import Digest
+from blobs.errors import BlobCorrupt
+from blobs.packs import format as pack_format
+from blobs.packs.format import Footer, FrameSeat, Index
+from blobs.packs.frame import Frame
+
+BLOCK_BYTES = 512
+
+
+class Pack:
+    """A pack whose footer and table are sound; which of its bodies are dead is `dead`, by ordinal."""
+
+    def __init__(self, directory_fd: int, name: Digest) -> None:
+        """Open a pack by its name; BlobCorrupt, or an OSError."""
+        self.name = name
+        self._directory_fd = directory_fd
+        self.path = layout.pack_path(name)
+        self.dead: set[int] = set()
+        fd = open_file(directory_fd, layout.pack_name(name))
+        try:
+            found = os.fstat(fd)
+            self.size_bytes, self.allocated_bytes = found.st_size, found.st_blocks * BLOCK_BYTES
+            self.made_at_s = found.st_mtime
+            self.footer = _read_footer(fd, found, self.path)
+            table = os.pread(fd, self.footer.index_start - self.footer.table_start, self.footer.table_start)
+            self.seats = pack_format.decode_table(table, self.footer, self.path)
+            self._map = memoryview(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
+        finally:
+            os.close(fd)
+        self.index = Index(self._map[self.footer.index_start : -pack_format.FOOTER_BYTES], self.footer.bodies)
+
+    def __repr__(self) -> str:
+        return f"Pack({self.name.hex()[:12]}…, {self.footer.bodies} bodies)"
+
+    @property
+    def live_bodies(self) -> int:
+        """Bodies that nobody gave up."""
+        return self.footer.bodies - len(self.dead)
+
+    @property
+    def live_bytes(self) -> int:
+        """About how many stored bytes the live bodies take."""
+        dead_bytes = [0.0] * len(self.seats)
+        for ordinal in self.dead:
+            number = self.frame_of(ordinal)
+            dead_bytes[number] += self.seats[number].stored_bytes / self.seats[number].bodies
+        return self.size_bytes - round(sum(dead_bytes))
+
+    def find(self, key: int) -> list[int]:
+        """Return the ordinals of the live bodies of a key."""
+        return [ordinal for ordinal in self.index.find(key) if ordinal not in self.dead]
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Yield key and ordinal of every live body, keys ascending."""
+        for key, ordinal in zip(self.index.keys, self.index.ordinals, strict=True):
+            if ordinal not in self.dead:
+                yield key, ordinal
+
+    def frame_of(self, ordinal: int) -> int:
+        """Return the number of the frame that a body is in."""
+        low, high = 0, len(self.seats)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.seats[middle].first <= ordinal else (low, middle)
+        return low
+
+    def read_stored(self, number: int, fresh: bool = False) -> bytes:
+        """Return a frame as it is stored."""
+        seat: FrameSeat = self.seats[number]
+        return self.read_range(seat.start, seat.stored_bytes, fresh)
+
+    def read_range(self, start: int, size_bytes: int, fresh: bool = False) -> bytes:
+        """Return a part of the file; `fresh` drops the kernel's cached pages of it first."""
+        fd = open_file(self._directory_fd, layout.pack_name(self.name))
+        try:
+            if fresh:
+                durable.drop_cache(fd, start, size_bytes)
+            return _pread(fd, size_bytes, start)
+        finally:
+            os.close(fd)
+
+    def open_frame(self, number: int, fresh: bool = False) -> Frame:
+        """Read a frame, to be decoded as far as is needed."""
+        return Frame(self.read_stored(number, fresh), f"{self.path}, frame {number}")
+
+    def has_whole_index(self) -> bool:
+        """Compare table and index with their checksum; reads them."""
+        return pack_format.is_whole(self._map[self.footer.table_start : -pack_format.FOOTER_BYTES], self.footer)
+
+
+def open_file(directory_fd: int, name: str) -> int:
+    """Open a file for reading; a link is not followed, anything but a regular file is not there."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    if not st.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(name)
+    return fd
+
+
+def _read_footer(fd: int, found: os.stat_result, path: str) -> Footer:
+    if found.st_size < pack_format.SMALLEST_BYTES:
+        raise BlobCorrupt(f"a pack of at least {pack_format.SMALLEST_BYTES} bytes", f"{found.st_size}", None, path)
+    content = os.pread(fd, pack_format.FOOTER_BYTES, found.st_size - pack_format.FOOTER_BYTES)
+    return pack_format.decode_footer(content, found.st_size, path)
+
+
+def _pread(fd: int, size_bytes: int, start: int) -> bytes:
+    content = os.pread(fd, size_bytes, start)
+    while len(content) < size_bytes:
+        more = os.pread(fd, size_bytes - len(content), start + len(content))
+        if not more:
+            break  # cut short since it was opened; the frame will say so
+        content += more
+    return content

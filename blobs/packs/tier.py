@@ -1,0 +1,357 @@
+"""All packs of one store: looked through, read, added to, given up. Owns the directory packs/.
+
+Beside the loose blobs of a backend it is the second place of a body. A body may be in both, or in
+several packs: each copy is as good as another. Calls may come from several threads; what changes
+the directory is for one process, and its caller holds the store's lock.
+"""
+
+import heapq
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from blobs import durable, layout
+from blobs.backends.base import Deleted, Staged
+from blobs.digest import Digest
+from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
+from blobs.packs import dead
+from blobs.packs.format import key_of
+from blobs.packs.frame import Frame
+from blobs.packs.pack import BLOCK_BYTES, Pack, open_file
+from blobs.packs.writer import PackWriter
+
+CACHE_BYTES = 48 * 2**20
+"""Decoded bytes of frames kept for the next reader: those of a conversation lie together."""
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_DEAD_BYTES = 2**29
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where one body lies: a pack and its ordinal in it."""
+
+    pack: Pack
+    ordinal: int
+
+    @property
+    def frame(self) -> int:
+        """The number of its frame."""
+        return self.pack.frame_of(self.ordinal)
+
+    @property
+    def share_bytes(self) -> int:
+        """About how many stored bytes of its frame are its own."""
+        seat = self.pack.seats[self.frame]
+        return seat.stored_bytes // seat.bodies
+
+
+class PackTier:
+    """The packs of one store."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Look through the packs of the store at a path; without a path there are none and can be none."""
+        self._path = path
+        self._root = self._directory = -1
+        self._mutex = threading.RLock()
+        self._packs: tuple[Pack, ...] = ()
+        self._living: set[str] = set()
+        self._cache: OrderedDict[tuple[Digest, int], Frame] = OrderedDict()
+        self.damaged: dict[str, BlobError] = {}
+        """Packs that could not be opened, by path: nothing in them is found."""
+        if path is not None:
+            with self._translated("opening packs"):
+                self._root = durable.open_directory(os.fspath(path))
+                try:
+                    self._load()
+                except BaseException:
+                    self.close()
+                    raise
+
+    def __iter__(self) -> Iterator[Pack]:
+        """Yield every pack, the newest first."""
+        return iter(self._packs)
+
+    def __bool__(self) -> bool:
+        return bool(self._packs)
+
+    @property
+    def is_possible(self) -> bool:
+        """Tell whether there can be packs here."""
+        return self._root >= 0
+
+    def find(self, digest: bytes) -> Iterator[Seat]:
+        """Yield where a live body of this key is: most likely this one, for certain only once it was hashed."""
+        key = key_of(digest)
+        for pack in self._packs:
+            for ordinal in pack.find(key):
+                yield Seat(pack, ordinal)
+
+    def has(self, digest: bytes) -> bool:
+        """Tell whether a live body of this key is in a pack."""
+        key = key_of(digest)
+        return any(pack.find(key) for pack in self._packs)
+
+    def order_of(self, digest: bytes) -> tuple[int, int]:
+        """Return what sorts digests so that each frame is decoded once."""
+        key = key_of(digest)
+        for number, pack in enumerate(self._packs):
+            for ordinal in pack.find(key):
+                return number, ordinal
+        return -1, 0
+
+    def read(self, digest: Digest, fresh: bool = False) -> bytes:
+        """Return a body, hashed; BlobNotFound, or BlobCorrupt where it should be and is not."""
+        error: BlobError = BlobNotFound(digest, str(self._path))
+        for seat in self.find(digest):
+            try:
+                body = self.body(seat, fresh)
+            except BlobCorrupt as damage:
+                error = BlobCorrupt(damage.wanted, damage.found, digest, damage.where)
+                continue
+            found = Digest.of(body)
+            if found == digest:
+                return body
+            if key_of(found) != key_of(digest):
+                error = BlobCorrupt(f"a body of digest {digest}", f"one of digest {found}", digest, seat.pack.path)
+        raise error
+
+    def body(self, seat: Seat, fresh: bool = False) -> bytes:
+        """Return what lies in a seat, unproved; BlobCorrupt when its frame is damaged."""
+        number = seat.frame
+        with self._translated(f"reading {seat.pack.path}"):
+            frame = self._frame(seat.pack, number) if not fresh else seat.pack.open_frame(number, fresh)
+        body = frame.body(seat.ordinal - seat.pack.seats[number].first)
+        self._trim()
+        return body
+
+    def frame_bodies(self, pack: Pack, number: int, fresh: bool = False) -> Sequence[bytes]:
+        """Return all bodies of a frame, unproved, in order; it is read for this and not kept."""
+        with self._translated(f"reading {pack.path}"):
+            return list(pack.open_frame(number, fresh).bodies())
+
+    def frame_stored(self, pack: Pack, number: int) -> bytes:
+        """Return a frame as it is stored."""
+        with self._translated(f"reading {pack.path}"):
+            return pack.read_stored(number)
+
+    def read_range(self, pack: Pack, start: int, size_bytes: int, fresh: bool = False) -> bytes:
+        """Return a part of a pack's file."""
+        with self._translated(f"reading {pack.path}"):
+            return pack.read_range(start, size_bytes, fresh)
+
+    def entries(self) -> Iterator[tuple[int, Seat]]:
+        """Yield key and seat of every live body, keys ascending."""
+        return heapq.merge(*(_entries(pack) for pack in self._packs), key=lambda entry: entry[0])
+
+    @contextmanager
+    def writing(self) -> Iterator["PackInWriting"]:
+        """Begin a pack; unless `finish` was called at the end of it, nothing stays behind."""
+        with self._translated("writing a pack"):
+            self._make_directory()
+            token = secrets.token_hex(8)
+            self._living.add(token)
+            try:
+                fd = os.open(token + layout.UNFINISHED, _NEW_FILE, layout.FILE_MODE, dir_fd=self._directory)
+                try:
+                    begun = PackInWriting(fd, token)
+                    yield begun
+                finally:
+                    os.close(fd)
+            except BaseException:
+                self._abandon(token)
+                raise
+            if begun.staged is None:
+                self._abandon(token)
+
+    def publish(self, staged: Staged) -> Pack:
+        """Make a staged pack visible and durable; on an error nothing of it may be relied upon."""
+        if staged.pack is None:
+            raise ValueError("a batch of loose blobs is no pack")
+        name = layout.pack_name(staged.pack)
+        with self._mutex, self._translated("publishing a pack"):
+            self._require_packs()
+            unfinished = staged.token + layout.UNFINISHED
+            os.rename(unfinished, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            durable.sync_directory(self._directory)
+            self._living.discard(staged.token)
+            pack = Pack(self._directory, staged.pack)
+            self._packs = (pack, *(other for other in self._packs if other.name != pack.name))
+        return pack
+
+    def discard(self, staged: Staged) -> None:
+        """Throw a staged pack away; one that was published is left alone."""
+        self._abandon(staged.token)
+
+    def give_up(self, pack: Pack, ordinals: Collection[int]) -> None:
+        """Find these bodies no more; `save` writes it down."""
+        pack.dead |= set(ordinals)
+
+    def save(self, pack: Pack) -> None:
+        """Write down which bodies of a pack are dead."""
+        with self._mutex, self._translated("writing down what is dead"):
+            name = layout.dead_name(pack.name)
+            content = dead.encode(pack.name, pack.footer.bodies, pack.dead)
+            durable.write_file(self._directory, name, name + layout.UNFINISHED, content)
+
+    def remove(self, pack: Pack) -> Deleted:
+        """Remove a pack, and what is written of its dead."""
+        with self._mutex, self._translated("removing a pack"):
+            self._packs = tuple(other for other in self._packs if other is not pack)
+            for key in [key for key in self._cache if key[0] == pack.name]:
+                self._cache.pop(key, None)
+            return self._unlink(layout.pack_name(pack.name)) + self._unlink(layout.dead_name(pack.name))
+
+    def retired_at_s(self, pack: Pack) -> float:
+        """Return when a pack without live bodies was given up."""
+        with self._translated("looking at what is dead"):
+            try:
+                found = os.stat(layout.dead_name(pack.name), dir_fd=self._directory, follow_symlinks=False)
+            except FileNotFoundError:
+                return pack.made_at_s
+        return found.st_mtime
+
+    def clear_leftovers(self) -> Deleted:
+        """Remove what crashes left: packs being written, and notes of packs that are gone."""
+        total = Deleted()
+        if self._directory < 0:
+            return total
+        known = {layout.dead_name(pack.name) for pack in self._packs}
+        with self._mutex, self._translated("clearing packs/"):
+            for name in os.listdir(self._directory):
+                parsed = layout.parse_pack_name(name)
+                is_note = parsed is not None and parsed[1] == layout.DEAD_SUFFIX
+                is_orphan = is_note and name not in known and layout.pack_path(parsed[0]) not in self.damaged  # type: ignore[index]
+                if is_orphan or (name.endswith(layout.UNFINISHED) and name[:-4] not in self._living):
+                    total += self._unlink(name)
+        return total
+
+    def distrust(self, path: str) -> None:
+        """Find nothing in the pack at a path any more, in this process."""
+        with self._mutex:
+            self.damaged.pop(path, None)
+            self._packs = tuple(pack for pack in self._packs if pack.path != path)
+
+    def close(self) -> None:
+        """Let go of the directory; may be called twice."""
+        descriptors, self._root, self._directory = (self._root, self._directory), -1, -1
+        self._packs = ()
+        self._cache.clear()
+        for fd in descriptors:
+            if fd >= 0:
+                with suppress(OSError):  # nothing was written through it, and it is gone whatever close says
+                    os.close(fd)
+
+    def _load(self) -> None:
+        try:
+            self._directory = durable.open_directory(layout.PACKS, self._root)
+        except FileNotFoundError:
+            return
+        except OSError:  # a file or a link in its place: verify reports it, and nothing in it counts
+            self.damaged[layout.PACKS] = BlobCorrupt("a directory", "something else", None, layout.PACKS)
+            return
+        found = []
+        for name in os.listdir(self._directory):
+            parsed = layout.parse_pack_name(name)
+            if parsed is not None and parsed[1] == layout.PACK_SUFFIX:
+                with suppress(FileNotFoundError):  # a link, which verify reports, or gone since it was listed
+                    found += self._open(parsed[0])
+        self._packs = tuple(sorted(found, key=lambda pack: (-pack.made_at_s, pack.name)))
+
+    def _open(self, name: Digest) -> list[Pack]:
+        try:
+            pack = Pack(self._directory, name)
+        except BlobCorrupt as error:
+            self.damaged[layout.pack_path(name)] = error
+            return []
+        with suppress(OSError):  # without it dead bodies are found dead again
+            fd = open_file(self._directory, layout.dead_name(name))
+            try:
+                pack.dead = dead.decode(os.read(fd, _MOST_DEAD_BYTES), name, pack.footer.bodies)
+            finally:
+                os.close(fd)
+        return [pack]
+
+    def _frame(self, pack: Pack, number: int) -> Frame:
+        key = pack.name, number
+        with self._mutex:
+            frame = self._cache.get(key)
+            if frame is None:
+                frame = self._cache[key] = pack.open_frame(number)
+            self._cache.move_to_end(key)
+        return frame
+
+    def _trim(self) -> None:
+        with self._mutex:
+            while len(self._cache) > 1 and sum(frame.decoded_bytes for frame in self._cache.values()) > CACHE_BYTES:
+                self._cache.popitem(last=False)
+
+    def _make_directory(self) -> None:
+        with self._mutex:
+            if self._directory < 0:
+                durable.make_directory(self._root, layout.PACKS)
+                self._directory = durable.open_directory(layout.PACKS, self._root)
+
+    def _require_packs(self) -> None:
+        """Say in FORMAT that there are packs, before the first one is there."""
+        fd = open_file(self._root, layout.FORMAT)
+        try:
+            required = layout.check_format(os.read(fd, 4096))
+        finally:
+            os.close(fd)
+        if layout.PACKS_REQUIRED not in required:
+            content = layout.format_text([layout.PACKS_REQUIRED])
+            durable.write_file(self._root, layout.FORMAT, layout.FORMAT_STAGED, content)
+
+    def _abandon(self, token: str) -> None:
+        with suppress(OSError):  # what cannot be removed now is a leftover once nobody writes it
+            os.unlink(token + layout.UNFINISHED, dir_fd=self._directory)
+        self._living.discard(token)
+
+    def _unlink(self, name: str) -> Deleted:
+        try:
+            found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+            os.unlink(name, dir_fd=self._directory)
+        except FileNotFoundError:
+            return Deleted()
+        return Deleted(1, found.st_blocks * BLOCK_BYTES)
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, BlobError):
+                raise
+            advice = "check free space, permissions and the disk, then try again"
+            text = f"{doing} failed: {error.strerror or error}; {advice}"
+            raise BlobsUnavailable(error.errno or 5, text, str(self._path)) from error
+
+
+class PackInWriting:
+    """A pack between its first byte and its staging."""
+
+    def __init__(self, fd: int, token: str) -> None:
+        self._token = token
+        self.writer = PackWriter(fd)
+        self.stored_bytes: dict[Digest, int] = {}
+        self.staged: Staged | None = None
+
+    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
+        """Write bodies as one frame."""
+        share_bytes = max(1, self.writer.add(bodies, level) // len(bodies))
+        self.stored_bytes.update((digest, share_bytes) for digest, _ in bodies)
+
+    def finish(self) -> Staged:
+        """Make it durable, yet invisible."""
+        self.staged = Staged(self._token, self.stored_bytes, self.writer.finish())
+        return self.staged
+
+
+def _entries(pack: Pack) -> Iterator[tuple[int, Seat]]:
+    return ((key, Seat(pack, ordinal)) for key, ordinal in pack.entries())

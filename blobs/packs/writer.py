@@ -1,0 +1,59 @@
+"""Writing a pack: frames into a file that nobody reads yet, then what finds them."""
+
+from collections.abc import Sequence
+
+from blake3 import blake3
+
+from blobs import durable
+from blobs.digest import Digest
+from blobs.packs import format as pack_format
+from blobs.packs import frame
+from blobs.packs.format import FrameSeat, key_of
+
+
+class PackWriter:
+    """Writes one pack into an open file; lets OSError through."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hasher = blake3()
+        self._seats: list[FrameSeat] = []
+        self._keys: list[int] = []
+        self._raw_bytes = 0
+        self.size_bytes = 0
+        self._write(pack_format.MAGIC)
+
+    @property
+    def bodies(self) -> int:
+        """Number of bodies so far."""
+        return len(self._keys)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of all bodies so far."""
+        return self._raw_bytes
+
+    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> int:
+        """Write bodies as one frame; returns its stored bytes."""
+        contents = [body for _, body in bodies]
+        stored = frame.encode(contents, level)
+        self.copy(stored, frame.raw_bytes_of(contents), [key_of(digest) for digest, _ in bodies])
+        return len(stored)
+
+    def copy(self, stored: bytes, raw_bytes: int, keys: Sequence[int]) -> None:
+        """Write a frame as it is stored in another pack."""
+        self._seats.append(FrameSeat(self.size_bytes, len(stored), raw_bytes, len(self._keys), len(keys)))
+        self._keys.extend(keys)
+        self._raw_bytes += raw_bytes - 4 - 4 * len(keys)
+        self._write(stored)
+
+    def finish(self) -> Digest:
+        """Write the rest and make the file durable; returns its name."""
+        self._write(pack_format.encode_tail(self._seats, self._keys, self.size_bytes, self._raw_bytes))
+        durable.sync_file(self._fd)
+        return Digest(self._hasher.digest())
+
+    def _write(self, content: bytes) -> None:
+        durable.write_all(self._fd, content)
+        self._hasher.update(content)
+        self.size_bytes += len(content)
