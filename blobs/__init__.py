@@ -6,6 +6,7 @@ bytes. Equal bodies are one blob; a body is hashed again whenever it is read.
     STORE/
       FORMAT                  what this directory is; an unknown version is refused
       objects/ab/<64 hex>.gz  one blob each, for its owner to read; `zcat` reads it, rsync copies it
+      packs/<64 hex>.pack     many cold blobs each, compressed together
       stage/                  blobs on their way in; garbage after a crash
       quarantine/             damaged blobs and strangers, set aside
 
@@ -31,12 +32,16 @@ from blobs.errors import (
     FormatUnknown,
     SweepRefused,
 )
+from blobs.packs.packing import Arrange, PackSummary, Run
+from blobs.packs.replaced import Waiting
 from blobs.store import BlobStore
 from blobs.subset import Subset
 from blobs.sweep import SweepPlan, SweepSummary
+from blobs.tiers import Place, Places, Tiers
 from blobs.verify import Finding
 
 __all__ = [
+    "Arrange",
     "Backend",
     "BlobCorrupt",
     "BlobError",
@@ -51,9 +56,15 @@ __all__ = [
     "Finding",
     "FormatUnknown",
     "Oddity",
+    "PackSummary",
+    "Place",
+    "Places",
+    "Run",
     "Staged",
     "Subset",
     "SweepPlan",
     "SweepRefused",
     "SweepSummary",
+    "Tiers",
+    "Waiting",
 ]

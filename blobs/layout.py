@@ -122,4 +122,4 @@ def check_format(text: bytes) -> Sequence[str]:
     is_known = version == FORMAT_VERSION and digest == DIGEST_NAME and requires in ([], [PACKS_REQUIRED])
     if not is_known or isinstance(version, bool):
         raise FormatUnknown(f"wanted {wanted}, found {text[:200]!r}; open it with the release that wrote it")
-    return tuple(requires)
+    return tuple(requires or ())

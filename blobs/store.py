@@ -15,21 +15,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from blobs import codec, layout, packing, rewriting, sweep
+from blobs import codec, layout, sweep
 from blobs.backends.base import Backend, BlobStat, Deleted, Staged, Usage
 from blobs.backends.local import LocalBackend
 from blobs.backends.memory import MemoryBackend
 from blobs.comparing import compare
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound
-from blobs.packing import Arrange, Packing, PackSummary, by_pack, small_packs, unpack
-from blobs.packs.tier import PackTier
-from blobs.replaced import Waiting, release, waiting
+from blobs.packs import packing, rewriting
+from blobs.packs.packing import Arrange, Packing, PackSummary, small_packs, unpack
+from blobs.packs.replaced import Waiting, release, waiting
+from blobs.packs.tier import PackTier, by_pack
+from blobs.reading import read_body
 from blobs.slices import CORES, SLICE_ITEMS, in_slices
 from blobs.subset import Subset
 from blobs.sweep import Confirm, Progress, SweepPlan, SweepSummary
-from blobs.tiers import Tiers, measure
-from blobs.verify import Finding, read_body, salvage, verify
+from blobs.tiers import Places, Tiers, measure
+from blobs.verify import Finding, salvage, verify
 
 PACKED_FROM_BODIES = 256
 """A batch of so many new bodies becomes a pack at once: making a file for each is what limits a backlog."""
@@ -90,6 +92,10 @@ class BlobStore:
 
     def __contains__(self, digest: Digest) -> bool:
         return self.stat(digest) is not None
+
+    def __iter__(self) -> Iterator[Digest]:
+        """Yield every digest in ascending order; bodies in packs are read to be named."""
+        return (digest for digest, _, _ in self.compare(()))
 
     def close(self) -> None:
         """Let go of the directory; may be called twice."""
@@ -233,9 +239,9 @@ class BlobStore:
                 self._backend.erase(path)
         return len(paths)
 
-    def protect(self, digest: Digest) -> None:
-        """Give a blob's file the mode that it was made with."""
-        self._backend.protect(digest)
+    def protect(self, path: str) -> None:
+        """Give a file that a finding names the mode that it was made with."""
+        self._backend.protect(path)
 
     def salvage(self, paths: Iterable[str], wanted: Collection[Digest]) -> Iterator[tuple[str, Digest, bytes]]:
         """Yield path, digest and body of every file at or below these paths that holds a wanted body.
@@ -300,6 +306,10 @@ class BlobStore:
     def tiers(self) -> Tiers:
         """Measure loose blobs and packs, each by itself."""
         return measure(self._backend, self._tier)
+
+    def places(self) -> Places:
+        """Begin to look up what comes back when bodies go."""
+        return Places(self._backend, self._tier)
 
     def verify(
         self,

@@ -22,15 +22,16 @@ immediately before the deletion. Leave it out only where no writer can run.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 
-from blobs import rewriting
 from blobs.backends.base import Backend, BlobStat, Deleted
 from blobs.comparing import aligned, loose, names
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, SweepRefused
+from blobs.packs import rewriting
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackTier, Seat
+from blobs.packs.tier import PackTier, Seat, by_pack
 
 CHUNK_BLOBS = 2048
 """Blobs per hold of the lock: about 0.2 s in which writers wait."""
@@ -134,12 +135,13 @@ def apply(
     for chunk in _chunks(sweep_plan.dead):
         with lock:
             gone = chunk if confirm is None else _confirmed(chunk, confirm)
-            total += backend.delete(gone)
-            seats = [seat for digest in gone for seat in sweep_plan.seats.get(digest, ())]
-            for seat in seats:
-                tier.give_up(seat.pack, [seat.ordinal])
-        touched.update(seat.pack for seat in seats)
-        deleted += len(gone)
+            packed = {digest: seats for digest in gone if (seats := _live(sweep_plan.seats.get(digest, ())))}
+            loose_alone = backend.delete([digest for digest in gone if digest not in packed])
+            total += loose_alone + backend.delete(list(packed))
+            for pack, ordinals in by_pack(chain(*packed.values())).items():
+                tier.give_up(pack, ordinals)
+                touched.add(pack)
+        deleted += loose_alone.blobs + len(packed)
         done += len(chunk)
         if on_progress is not None:
             on_progress(done, sweep_plan.dead_count)
@@ -150,6 +152,10 @@ def apply(
     return SweepSummary(
         deleted, total.bytes_reclaimed, total.blobs, done - deleted, leftovers.blobs, leftovers.bytes_reclaimed
     )
+
+
+def _live(seats: Iterable[Seat]) -> list[Seat]:
+    return [seat for seat in seats if seat.ordinal not in seat.pack.dead]
 
 
 def _confirmed(chunk: Sequence[Digest], confirm: Confirm) -> Sequence[Digest]:

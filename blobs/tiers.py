@@ -1,14 +1,16 @@
-"""What each tier of a store takes up."""
+"""What each tier of a store takes up, and what would come back if a body went."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from blobs.backends.base import Backend
+from blobs.digest import Digest
 from blobs.packs.tier import PackTier
 
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """Loose blobs and packs; allocated bytes are counted as `du` counts them."""
+    """Loose blobs and packs; allocated bytes are counted as `du` counts files."""
 
     loose_blobs: int
     loose_bytes: int
@@ -17,6 +19,16 @@ class Tiers:
     packed_raw_bytes: int
     """Of live bodies, before they were compressed; nearly exact where some are dead."""
     pack_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a body shares with others: these bytes come back once all of its live bodies are gone."""
+
+    unit: Hashable
+    """A digest for a loose blob, pack and number for a frame."""
+    size_bytes: int
+    live_bodies: int
 
 
 def measure(backend: Backend, tier: PackTier) -> Tiers:
@@ -31,3 +43,27 @@ def measure(backend: Backend, tier: PackTier) -> Tiers:
         sum(pack.footer.raw_bytes * pack.live_bodies // pack.footer.bodies for pack in packs),
         sum(pack.allocated_bytes for pack in packs),
     )  # fmt: skip
+
+
+class Places:
+    """Where bodies are, for one look through many of them: what is live in a frame is counted once."""
+
+    def __init__(self, backend: Backend, tier: PackTier) -> None:
+        self._backend = backend
+        self._tier = tier
+        self._frames: dict[Hashable, Place] = {}
+
+    def of(self, digest: Digest) -> list[Place]:
+        """Return every place of a body; none where it is missing."""
+        found = []
+        loose = self._backend.stat(digest)
+        if loose is not None:
+            found.append(Place(digest, loose.allocated_bytes, 1))
+        for seat in self._tier.find(digest):
+            number = seat.frame
+            unit = seat.pack.name, number
+            if unit not in self._frames:
+                stored_bytes = seat.pack.seats[number].stored_bytes
+                self._frames[unit] = Place(unit, stored_bytes, len(seat.pack.live_in(number)))
+            found.append(self._frames[unit])
+        return found

@@ -1,7 +1,6 @@
 """Reading back: the checked read of one body, and the findings of a whole store.
 
-`read_body` is the one way from stored bytes to a body: decompress, hash, compare. `verify` walks
-a place and streams findings:
+`verify` walks a place and streams findings:
 
     1 names    what is not a blob where a blob should be, leftovers of crashes, modes
     2 sizes    blobs too short to be one gzip member
@@ -9,14 +8,14 @@ a place and streams findings:
     4 packs    footers and indexes; with data also every frame, or those of a subset of packs (`pack_check`)
 
 Nothing is changed. A blob that fails is read a second time, past the page cache, before it is
-accused. What is stored may be a trap: a body that claims to be large is hashed piece by piece and
-comes into memory only when it is what its name says.
+accused.
 """
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from blobs import codec, layout
@@ -25,14 +24,12 @@ from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobNotFound, BlobsUnavailable
 from blobs.packs import check as pack_check
 from blobs.packs.tier import PackTier
+from blobs.reading import TRUSTED_BYTES, decode_body
 from blobs.slices import in_slices
 from blobs.subset import Subset
 
 SMALLEST_STORED_BYTES = len(codec.encode(b""))
 
-TRUSTED_BYTES = 16 * 1024 * 1024
-"""Up to here a body is unpacked at once: what an ordinary one needs. More has to be proved first."""
-_LARGE_BYTES = TRUSTED_BYTES
 
 PROGRESS_BLOBS = 64
 
@@ -61,11 +58,6 @@ class Finding:
         return self.kind in HARMLESS
 
 
-def read_body(backend: Backend, digest: Digest, fresh: bool = False) -> bytes:
-    """Return the body of this digest, never other bytes; else BlobNotFound or BlobCorrupt."""
-    return _decode(backend, digest, backend.read(digest, codec.MAX_STORED_BYTES, fresh))
-
-
 def verify(
     backend: Backend,
     tier: PackTier,
@@ -79,6 +71,8 @@ def verify(
     """
     for odd in backend.oddities():
         yield Finding(odd.kind, odd.path, odd.detail, odd.digest)
+    for kind, path, detail in chain(pack_check.oddities(tier), pack_check.damaged(tier)):
+        yield Finding(kind, path, detail)
     examiner = _Examiner(backend, data, subset)
     done = 0
     for done, finding in enumerate(in_slices(examiner.examine, backend.list()), 1):
@@ -86,8 +80,6 @@ def verify(
             on_progress(done)
         if finding is not None:
             yield finding
-    for kind, path, detail in pack_check.damaged(tier):
-        yield Finding(kind, path, detail)
     for pack in list(tier):
         is_read = data and (subset is None or pack.name in subset)
         for kind, detail in pack_check.check(tier, pack, is_read):
@@ -109,7 +101,8 @@ def salvage(
             try:
                 stored = backend.read_file(path, codec.MAX_STORED_BYTES)
                 if pack_check.is_pack(stored):
-                    yield from ((path, d, body) for body in pack_check.bodies(stored) if (d := Digest.of(body)) in wanted)
+                    found = ((path, Digest.of(body), body) for body in pack_check.bodies(stored))
+                    yield from (entry for entry in found if entry[1] in wanted)
                     continue
                 digest = Digest.of_pieces(codec.pieces(stored))
             except (BlobCorrupt, BlobsUnavailable, FileNotFoundError):
@@ -134,7 +127,7 @@ class _Examiner:
     def _examine(self, blob: BlobStat) -> Finding | None:
         if self._data and (self._subset is None or blob.digest in self._subset):
             # A flaky cable or bad memory is not a bad blob: only what fails twice is reported.
-            with self._large if blob.stored_bytes > _LARGE_BYTES else nullcontext():
+            with self._large if blob.stored_bytes > TRUSTED_BYTES else nullcontext():
                 return self._read_through(blob.digest) and self._read_through(blob.digest, fresh=True)
         if blob.stored_bytes >= SMALLEST_STORED_BYTES:
             return None
@@ -145,7 +138,7 @@ class _Examiner:
         path = layout.blob_path(digest)
         try:
             stored = self._backend.read(digest, codec.MAX_STORED_BYTES, fresh)
-            flipped = codec.flipped_bits(_decode(self._backend, digest, stored), stored)
+            flipped = codec.flipped_bits(decode_body(self._backend, digest, stored), stored)
         except BlobNotFound:
             return None  # deleted since it was listed
         except BlobCorrupt as error:
@@ -155,20 +148,3 @@ class _Examiner:
         if flipped:
             return Finding("flipped", path, f"{flipped} stored bits changed; the body is whole", digest)
         return None
-
-
-def _decode(backend: Backend, digest: Digest, stored: bytes) -> bytes:
-    try:
-        if codec.claimed_bytes(stored) > TRUSTED_BYTES:
-            _check(backend, digest, Digest.of_pieces(codec.pieces(stored)))
-            return codec.decode(stored)
-        body = codec.decode(stored, TRUSTED_BYTES)
-    except BlobCorrupt as error:
-        raise BlobCorrupt(error.wanted, error.found, digest, backend.where(digest)) from None
-    _check(backend, digest, Digest.of(body))
-    return body
-
-
-def _check(backend: Backend, digest: Digest, found: Digest) -> None:
-    if found != digest:
-        raise BlobCorrupt(f"a body of digest {digest}", f"one of digest {found}", digest, backend.where(digest))

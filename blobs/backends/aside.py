@@ -64,6 +64,18 @@ def erase(root_fd: int, path: str) -> None:
         durable.sync_directory(parent_fd)
 
 
+def protect(root_fd: int, path: str) -> None:
+    """Give a regular file the mode that it was made with; anything else is a FileNotFoundError."""
+    with _parent(root_fd, path) as (parent_fd, name):
+        fd = os.open(name, READ, dir_fd=parent_fd)
+    try:
+        if not st.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(path)
+        os.fchmod(fd, layout.FILE_MODE)
+    finally:
+        os.close(fd)
+
+
 def is_taken(root_fd: int, name: str) -> bool:
     """Tell whether something of this name is in quarantine/."""
     try:

@@ -118,8 +118,8 @@ class Backend(Protocol):
     def usage(self) -> Usage:
         """Measure everything the place holds."""
 
-    def protect(self, digest: Digest) -> None:
-        """Give a blob's file the mode it was made with; one that is not there is left alone."""
+    def protect(self, path: str) -> None:
+        """Give a file the mode it was made with; one that is not there is left alone."""
 
     def files(self, path: str) -> Iterator[str]:
         """Yield the paths of the regular files at or below a path, as findings name them; links are not followed."""

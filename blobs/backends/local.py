@@ -153,14 +153,10 @@ class LocalBackend:
                         files += 1
         return Usage(files, allocated_bytes)
 
-    def protect(self, digest: Digest) -> None:
-        """Take every right but the owner's to read from a blob's file."""
-        with self._translated(f"protecting blob {digest}"), suppress(BlobNotFound):
-            fd = self._open_blob(digest)
-            try:
-                os.fchmod(fd, layout.FILE_MODE)
-            finally:
-                os.close(fd)
+    def protect(self, path: str) -> None:
+        """Take every right but the owner's to read from a file."""
+        with self._translated(f"protecting {path}"), suppress(FileNotFoundError):
+            aside.protect(self._root, path)
 
     def files(self, path: str) -> Iterator[str]:
         """Walk below a path; what has vanished, or was never there, yields nothing."""

@@ -82,7 +82,7 @@ class MemoryBackend:
         blobs = list(self.list())
         return Usage(len(blobs), sum(blob.allocated_bytes for blob in blobs))
 
-    def protect(self, digest: Digest) -> None:
+    def protect(self, path: str) -> None:
         """Do nothing: memory has no modes."""
 
     def files(self, path: str) -> Iterator[str]:

@@ -1,15 +1,17 @@
 """Is a pack as it was written, and what is in it if it is not?
 
-With data a pack is read through twice at most: its file is hashed, which finds every changed bit; only
-when that differs is each frame decoded, to say which bodies are gone and whether any is.
+With data its file is hashed, which finds every changed bit, and each frame decoded and each body hashed:
+a pack may be as it was written and yet not hold what its index says, by a fault of memory or of ours.
 """
 
+import stat as st
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Literal
 
 from blake3 import blake3
 
+from blobs import layout
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobsUnavailable
 from blobs.packs import format as pack_format
@@ -19,8 +21,22 @@ from blobs.packs.frame import Frame
 from blobs.packs.pack import Pack
 from blobs.packs.tier import PackTier
 
-Kind = Literal["corrupt", "flipped", "unreadable"]
+Kind = Literal["corrupt", "flipped", "leftover", "mode", "stranger", "symlink", "unreadable"]
 _PIECE_BYTES = 4 * 2**20
+
+
+def oddities(tier: PackTier) -> Iterator[tuple[Kind, str, str]]:
+    """Yield kind, path and detail of what does not belong into packs/, or has not the mode it was made with."""
+    for name, mode, is_leftover in tier.listing():
+        path = f"{layout.PACKS}/{name}"
+        if st.S_ISLNK(mode):
+            yield "symlink", path, "symbolic links are not followed"
+        elif is_leftover:
+            yield "leftover", path, "left by a crash; the next sweep removes it"
+        elif not st.S_ISREG(mode) or not (layout.parse_pack_name(name) or name.endswith(layout.UNFINISHED)):
+            yield "stranger", path, "not a pack"
+        elif st.S_IMODE(mode) != layout.FILE_MODE:
+            yield "mode", path, f"mode {st.S_IMODE(mode):04o}, wanted {layout.FILE_MODE:04o}"
 
 
 def damaged(tier: PackTier) -> Iterator[tuple[Kind, str, str]]:

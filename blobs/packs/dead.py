@@ -8,7 +8,7 @@ again. So one that is damaged counts for none. No body ever comes back to life i
 again, it is stored elsewhere.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from blake3 import blake3
 
@@ -18,21 +18,41 @@ MAGIC = b"tsdead1\n"
 _CHECK_BYTES = 16
 
 
-def encode(pack: Digest, bodies: int, dead: Collection[int]) -> bytes:
-    """Return the file's content."""
-    bits = bytearray(-(-bodies // 8))
-    for ordinal in dead:
-        bits[ordinal // 8] |= 1 << ordinal % 8
-    return MAGIC + bits + _check(pack, bytes(bits))
+class Dead:
+    """The dead ordinals of one pack, a bit each."""
+
+    def __init__(self, bodies: int, bits: bytes | None = None) -> None:
+        self._bits = bytearray(-(-bodies // 8)) if bits is None else bytearray(bits)
+        self._count = int.from_bytes(self._bits, "little").bit_count()
+
+    def __contains__(self, ordinal: int) -> bool:
+        return bool(self._bits[ordinal >> 3] >> (ordinal & 7) & 1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, ordinals: Iterable[int]) -> None:
+        """Mark more of them."""
+        for ordinal in ordinals:
+            self._bits[ordinal >> 3] |= 1 << (ordinal & 7)
+        self._count = int.from_bytes(self._bits, "little").bit_count()
+
+    def encode(self, pack: Digest) -> bytes:
+        """Return the file's content."""
+        return MAGIC + self._bits + _check(pack, self._bits)
 
 
-def decode(content: bytes, pack: Digest, bodies: int) -> set[int]:
+def file_bytes(bodies: int) -> int:
+    """Return the size of the file beside a pack of so many bodies."""
+    return len(MAGIC) + -(-bodies // 8) + _CHECK_BYTES
+
+
+def decode(content: bytes, pack: Digest, bodies: int) -> Dead:
     """Return the dead ordinals; none when this is not what was written for this pack."""
     bits = content[len(MAGIC) : -_CHECK_BYTES]
-    if len(bits) != -(-bodies // 8) or content != MAGIC + bits + _check(pack, bits):
-        return set()
-    return {at * 8 + bit for at, byte in enumerate(bits) if byte for bit in range(8) if byte >> bit & 1}
+    is_sound = len(content) == file_bytes(bodies) and content == MAGIC + bits + _check(pack, bits)
+    return Dead(bodies, bits if is_sound else None)
 
 
-def _check(pack: Digest, bits: bytes) -> bytes:
+def _check(pack: Digest, bits: bytes | bytearray) -> bytes:
     return blake3(pack + bits).digest(_CHECK_BYTES)

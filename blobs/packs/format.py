@@ -97,7 +97,8 @@ def decode_footer(content: bytes, file_bytes: int, where: str) -> Footer:
     counts, sums = content[: _COUNTS.size], content[_COUNTS.size :]
     if len(content) != FOOTER_BYTES or sums[_CHECK_BYTES:] != _check(content[: -_CHECK_BYTES - len(MAGIC)]) + MAGIC:
         raise BlobCorrupt("the footer of a pack", "other bytes", None, where)
-    footer = Footer(*_COUNTS.unpack(counts), sums[:_CHECK_BYTES])
+    frames, bodies, table_start, raw_bytes = _COUNTS.unpack(counts)
+    footer = Footer(frames, bodies, table_start, raw_bytes, sums[:_CHECK_BYTES])
     if footer.size_bytes != file_bytes:
         raise BlobCorrupt(f"a pack of {footer.size_bytes} bytes", f"{file_bytes}", None, where)
     return footer
@@ -142,11 +143,6 @@ class Index:
         for key, ordinal in zip(self.keys, self.ordinals, strict=True):
             found[ordinal] = key
         return found
-
-    def release(self) -> None:
-        """Let go of the mapped memory."""
-        self.keys.release()
-        self.ordinals.release()
 
 
 def _check(content: bytes | memoryview) -> bytes:

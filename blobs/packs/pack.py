@@ -1,15 +1,22 @@
-"""One pack on disk, open for reading: its index mapped, its frames read when they are asked for."""
+"""One pack on disk, open for reading: its index mapped, its frames read when they are asked for.
 
+A mapped file that another hand cuts short, or that its disk cannot read, ends the process at the
+next search (SIGBUS), as it does for every program that maps files. Checks read the file instead.
+""" 
+import errno
 import mmap
 import os
 import stat as st
+import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from blobs import durable, layout
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt
 from blobs.packs import format as pack_format
-from blobs.packs.format import Footer, FrameSeat, Index
+from blobs.packs.dead import Dead
+from blobs.packs.format import FOOTER_BYTES, Footer, FrameSeat, Index
 from blobs.packs.frame import Frame
 
 BLOCK_BYTES = 512
@@ -23,7 +30,6 @@ class Pack:
         self.name = name
         self._directory_fd = directory_fd
         self.path = layout.pack_path(name)
-        self.dead: set[int] = set()
         fd = open_file(directory_fd, layout.pack_name(name))
         try:
             found = os.fstat(fd)
@@ -32,10 +38,11 @@ class Pack:
             self.footer = _read_footer(fd, found, self.path)
             table = os.pread(fd, self.footer.index_start - self.footer.table_start, self.footer.table_start)
             self.seats = pack_format.decode_table(table, self.footer, self.path)
-            self._map = memoryview(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
+            mapped = memoryview(_map(fd))
         finally:
             os.close(fd)
-        self.index = Index(self._map[self.footer.index_start : -pack_format.FOOTER_BYTES], self.footer.bodies)
+        self.index = Index(mapped[self.footer.index_start : -FOOTER_BYTES], self.footer.bodies)
+        self.dead = Dead(self.footer.bodies)
 
     def __repr__(self) -> str:
         return f"Pack({self.name.hex()[:12]}…, {self.footer.bodies} bodies)"
@@ -48,11 +55,10 @@ class Pack:
     @property
     def live_bytes(self) -> int:
         """About how many stored bytes the live bodies take."""
-        dead_bytes = [0.0] * len(self.seats)
-        for ordinal in self.dead:
-            number = self.frame_of(ordinal)
-            dead_bytes[number] += self.seats[number].stored_bytes / self.seats[number].bodies
-        return self.size_bytes - round(sum(dead_bytes))
+        dead_bytes = 0
+        for number, seat in enumerate(self.seats):
+            dead_bytes += seat.stored_bytes * (seat.bodies - len(self.live_in(number))) // seat.bodies
+        return self.size_bytes - dead_bytes
 
     def find(self, key: int) -> list[int]:
         """Return the ordinals of the live bodies of a key."""
@@ -66,11 +72,12 @@ class Pack:
 
     def frame_of(self, ordinal: int) -> int:
         """Return the number of the frame that a body is in."""
-        low, high = 0, len(self.seats)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.seats[middle].first <= ordinal else (low, middle)
-        return low
+        return bisect_right(self.seats, ordinal, key=lambda seat: seat.first) - 1
+
+    def live_in(self, number: int) -> list[int]:
+        """Return the ordinals of the live bodies of a frame."""
+        seat = self.seats[number]
+        return [ordinal for ordinal in range(seat.first, seat.first + seat.bodies) if ordinal not in self.dead]
 
     def read_stored(self, number: int, fresh: bool = False) -> bytes:
         """Return a frame as it is stored."""
@@ -92,23 +99,35 @@ class Pack:
         return Frame(self.read_stored(number, fresh), f"{self.path}, frame {number}")
 
     def has_whole_index(self) -> bool:
-        """Compare table and index with their checksum; reads them."""
-        return pack_format.is_whole(self._map[self.footer.table_start : -pack_format.FOOTER_BYTES], self.footer)
+        """Compare table and index with their checksum; reads them from the file."""
+        start = self.footer.table_start
+        return pack_format.is_whole(self.read_range(start, self.size_bytes - start - FOOTER_BYTES), self.footer)
 
 
 def open_file(directory_fd: int, name: str) -> int:
     """Open a file for reading; a link is not followed, anything but a regular file is not there."""
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(name) from None
+        raise
     if not st.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise FileNotFoundError(name)
     return fd
 
 
+def _map(fd: int) -> mmap.mmap:
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(fd, 0, prot=mmap.PROT_READ, trackfd=False)
+    return mmap.mmap(fd, 0, prot=mmap.PROT_READ)  # keeps a descriptor of its own for each pack
+
+
 def _read_footer(fd: int, found: os.stat_result, path: str) -> Footer:
     if found.st_size < pack_format.SMALLEST_BYTES:
         raise BlobCorrupt(f"a pack of at least {pack_format.SMALLEST_BYTES} bytes", f"{found.st_size}", None, path)
-    content = os.pread(fd, pack_format.FOOTER_BYTES, found.st_size - pack_format.FOOTER_BYTES)
+    content = os.pread(fd, FOOTER_BYTES, found.st_size - FOOTER_BYTES)
     return pack_format.decode_footer(content, found.st_size, path)
 
 

@@ -5,12 +5,13 @@ several packs: each copy is as good as another. Calls may come from several thre
 the directory is for one process, and its caller holds the store's lock.
 """
 
+import errno
 import heapq
 import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,14 @@ from blobs.packs import dead
 from blobs.packs.format import key_of
 from blobs.packs.frame import Frame
 from blobs.packs.pack import BLOCK_BYTES, Pack, open_file
-from blobs.packs.writer import PackWriter
+from blobs.packs.writer import PackInWriting
 
 CACHE_BYTES = 48 * 2**20
 """Decoded bytes of frames kept for the next reader: those of a conversation lie together."""
 
+_OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})
+"""What the disk says of one file that it cannot give."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_DEAD_BYTES = 2**29
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,15 @@ class PackTier:
 
     def read(self, digest: Digest, fresh: bool = False) -> bytes:
         """Return a body, hashed; BlobNotFound, or BlobCorrupt where it should be and is not."""
+        while True:
+            packs = self._packs
+            try:
+                return self._read(digest, fresh)
+            except (BlobNotFound, BlobsUnavailable):
+                if packs is self._packs:
+                    raise  # else it may have moved to another pack meanwhile
+
+    def _read(self, digest: Digest, fresh: bool) -> bytes:
         error: BlobError = BlobNotFound(digest, str(self._path))
         for seat in self.find(digest):
             try:
@@ -150,7 +161,7 @@ class PackTier:
         return heapq.merge(*(_entries(pack) for pack in self._packs), key=lambda entry: entry[0])
 
     @contextmanager
-    def writing(self) -> Iterator["PackInWriting"]:
+    def writing(self) -> Iterator[PackInWriting]:
         """Begin a pack; unless `finish` was called at the end of it, nothing stays behind."""
         with self._translated("writing a pack"):
             self._make_directory()
@@ -190,13 +201,13 @@ class PackTier:
 
     def give_up(self, pack: Pack, ordinals: Collection[int]) -> None:
         """Find these bodies no more; `save` writes it down."""
-        pack.dead |= set(ordinals)
+        pack.dead.add(ordinals)
 
     def save(self, pack: Pack) -> None:
         """Write down which bodies of a pack are dead."""
         with self._mutex, self._translated("writing down what is dead"):
             name = layout.dead_name(pack.name)
-            content = dead.encode(pack.name, pack.footer.bodies, pack.dead)
+            content = pack.dead.encode(pack.name)
             durable.write_file(self._directory, name, name + layout.UNFINISHED, content)
 
     def remove(self, pack: Pack) -> Deleted:
@@ -224,12 +235,29 @@ class PackTier:
         known = {layout.dead_name(pack.name) for pack in self._packs}
         with self._mutex, self._translated("clearing packs/"):
             for name in os.listdir(self._directory):
-                parsed = layout.parse_pack_name(name)
-                is_note = parsed is not None and parsed[1] == layout.DEAD_SUFFIX
-                is_orphan = is_note and name not in known and layout.pack_path(parsed[0]) not in self.damaged  # type: ignore[index]
-                if is_orphan or (name.endswith(layout.UNFINISHED) and name[:-4] not in self._living):
+                if self._is_leftover(name, known):
                     total += self._unlink(name)
         return total
+
+    def listing(self) -> Iterator[tuple[str, int, bool]]:
+        """Yield the name and mode of every file in packs/, and whether it is a leftover."""
+        if self._directory < 0:
+            return
+        known = {layout.dead_name(pack.name) for pack in self._packs}
+        with self._translated("looking through packs/"):
+            for name in sorted(os.listdir(self._directory)):
+                with suppress(FileNotFoundError):
+                    mode = os.stat(name, dir_fd=self._directory, follow_symlinks=False).st_mode
+                    yield name, mode, self._is_leftover(name, known)
+
+    def _is_leftover(self, name: str, known: Collection[str]) -> bool:
+        """Tell whether nobody needs a file: a pack nobody writes any more, or a note of a pack that is gone."""
+        if name.endswith(layout.UNFINISHED):
+            return name.removesuffix(layout.UNFINISHED) not in self._living
+        parsed = layout.parse_pack_name(name)
+        if parsed is None or parsed[1] != layout.DEAD_SUFFIX:
+            return False
+        return name not in known and layout.pack_path(parsed[0]) not in self.damaged
 
     def distrust(self, path: str) -> None:
         """Find nothing in the pack at a path any more, in this process."""
@@ -269,10 +297,16 @@ class PackTier:
         except BlobCorrupt as error:
             self.damaged[layout.pack_path(name)] = error
             return []
+        except OSError as error:
+            if error.errno not in _OF_ONE_FILE:
+                raise
+            path = layout.pack_path(name)
+            self.damaged[path] = BlobsUnavailable(error.errno, f"opening it failed: {error.strerror}", path)
+            return []
         with suppress(OSError):  # without it dead bodies are found dead again
             fd = open_file(self._directory, layout.dead_name(name))
             try:
-                pack.dead = dead.decode(os.read(fd, _MOST_DEAD_BYTES), name, pack.footer.bodies)
+                pack.dead = dead.decode(os.read(fd, dead.file_bytes(pack.footer.bodies) + 1), name, pack.footer.bodies)
             finally:
                 os.close(fd)
         return [pack]
@@ -330,28 +364,16 @@ class PackTier:
                 raise
             advice = "check free space, permissions and the disk, then try again"
             text = f"{doing} failed: {error.strerror or error}; {advice}"
-            raise BlobsUnavailable(error.errno or 5, text, str(self._path)) from error
-
-
-class PackInWriting:
-    """A pack between its first byte and its staging."""
-
-    def __init__(self, fd: int, token: str) -> None:
-        self._token = token
-        self.writer = PackWriter(fd)
-        self.stored_bytes: dict[Digest, int] = {}
-        self.staged: Staged | None = None
-
-    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
-        """Write bodies as one frame."""
-        share_bytes = max(1, self.writer.add(bodies, level) // len(bodies))
-        self.stored_bytes.update((digest, share_bytes) for digest, _ in bodies)
-
-    def finish(self) -> Staged:
-        """Make it durable, yet invisible."""
-        self.staged = Staged(self._token, self.stored_bytes, self.writer.finish())
-        return self.staged
+            raise BlobsUnavailable(error.errno or errno.EIO, text, str(self._path)) from error
 
 
 def _entries(pack: Pack) -> Iterator[tuple[int, Seat]]:
     return ((key, Seat(pack, ordinal)) for key, ordinal in pack.entries())
+
+
+def by_pack(seats: Iterable[Seat]) -> dict[Pack, list[int]]:
+    """Return the ordinals of seats, pack by pack."""
+    found: dict[Pack, list[int]] = {}
+    for seat in seats:
+        found.setdefault(seat.pack, []).append(seat.ordinal)
+    return found

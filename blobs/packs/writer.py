@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from blake3 import blake3
 
 from blobs import durable
+from blobs.backends.base import Staged
 from blobs.digest import Digest
 from blobs.packs import format as pack_format
 from blobs.packs import frame
@@ -57,3 +58,23 @@ class PackWriter:
         durable.write_all(self._fd, content)
         self._hasher.update(content)
         self.size_bytes += len(content)
+
+
+class PackInWriting:
+    """A pack between its first byte and its staging."""
+
+    def __init__(self, fd: int, token: str) -> None:
+        self._token = token
+        self.writer = PackWriter(fd)
+        self.stored_bytes: dict[Digest, int] = {}
+        self.staged: Staged | None = None
+
+    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
+        """Write bodies as one frame."""
+        share_bytes = max(1, self.writer.add(bodies, level) // len(bodies))
+        self.stored_bytes.update((digest, share_bytes) for digest, _ in bodies)
+
+    def finish(self) -> Staged:
+        """Make it durable, yet invisible."""
+        self.staged = Staged(self._token, self.stored_bytes, self.writer.finish())
+        return self.staged

@@ -112,6 +112,6 @@ def test_a_file_that_others_may_read_is_protected(local, root):
     path = root / layout.blob_path(local.put(BODY))
     path.chmod(0o644)
     assert [finding.kind for finding in local.verify()] == ["mode"]
-    local.protect(DIGEST)
+    local.protect(layout.blob_path(DIGEST))
     assert path.stat().st_mode & 0o7777 == 0o400
     assert list(local.verify()) == []

@@ -108,7 +108,7 @@ def test_what_is_not_there_is_not_found(backend):
         backend.read_file(layout.blob_path(digest), LIMIT)
     assert list(backend.files(layout.blob_path(digest))) == []
     assert list(backend.files(layout.QUARANTINE)) == []
-    backend.protect(digest)
+    backend.protect(layout.blob_path(digest))
     assert backend.delete([digest]).blobs == 0
 
 

@@ -49,7 +49,7 @@ def test_format_is_what_every_release_will_look_for():
         b'{"format":true,"digest":"blake3-256","requires":[]}',
         b'{"format":1,"digest":"sha-256","requires":[]}',
         b'{"format":1,"digest":"blake3-256"}',
-        b'{"format":1,"digest":"blake3-256","requires":["packs-1"]}',
+        b'{"format":1,"digest":"blake3-256","requires":["packs-2"]}',
     ],
 )
 def test_a_format_that_is_not_known_is_refused(text):

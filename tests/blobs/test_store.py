@@ -200,8 +200,8 @@ def test_a_file_is_not_a_store(tmp_path):
 def test_a_store_of_a_later_release_is_refused(root):
     BlobStore(root).close()
     (root / "FORMAT").chmod(0o644)
-    (root / "FORMAT").write_text('{"format":1,"digest":"blake3-256","requires":["packs-1"]}')
-    with pytest.raises(FormatUnknown, match="packs-1"):
+    (root / "FORMAT").write_text('{"format":1,"digest":"blake3-256","requires":["packs-2"]}')
+    with pytest.raises(FormatUnknown, match="packs-2"):
         BlobStore(root)
 
 

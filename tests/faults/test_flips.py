@@ -2,7 +2,7 @@
 
 import pytest
 
-import blobs.verify
+import blobs.reading
 from blobs import codec
 from tests.faults import flips
 
@@ -17,7 +17,7 @@ def test_every_damaged_file_is_found_and_no_wrong_byte_is_read():
     ("module", "check", "without", "noticed"),
     [
         (codec, "flipped_bits", lambda body, stored: 0, "not found"),
-        (blobs.verify, "_decode", lambda backend, digest, stored: codec.decode(stored), "wrong bytes"),
+        (blobs.reading, "decode_body", lambda backend, digest, stored: codec.decode(stored), "wrong bytes"),
     ],
 )
 def test_the_campaign_notices_a_check_that_is_missing(monkeypatch, module, check, without, noticed):

@@ -149,7 +149,7 @@ class _Repair:
             self._blobs.publish(staged)
         for one in self._to_protect():
             log.write({"action": "protect", "path": one.path, "was": one.detail})
-            self._blobs.protect(Digest.parse(one.subject))
+            self._blobs.protect(one.path or one.subject)
         log.write(*(body.ledger_entry() for body in changed))
         put_ledger_rows(self._database, [body.row for body in changed])
         self._note()

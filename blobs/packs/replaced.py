@@ -19,7 +19,6 @@ from blobs.packs.pack import Pack
 from blobs.packs.tier import PackTier, Seat
 
 
-
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What waits to be released."""

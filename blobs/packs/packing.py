@@ -27,9 +27,9 @@ from blobs.errors import BlobCorrupt, BlobError, BlobNotFound
 from blobs.packs import frame
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackInWriting, PackTier, Seat
-from blobs.slices import CORES, SLICE_ITEMS, in_slices
-from blobs.verify import read_body
+from blobs.packs.tier import PackTier, Seat, by_pack
+from blobs.packs.writer import PackInWriting
+from blobs.reading import read_body
 
 PACK_RAW_BYTES = 2**30
 PACK_STORED_BYTES = 64 * 2**20
@@ -52,6 +52,8 @@ class Run(NamedTuple):
 Arrange: TypeAlias = Callable[[Sequence[Digest]], Iterable[Run]]
 """Gets digests in any order, returns those worth keeping in runs; shelf by shelf."""
 Body: TypeAlias = tuple[Digest, bytes]
+_Moving: TypeAlias = tuple[int, Body, Seat | None]
+"""The shelf of a body, the body, and the seat that it leaves."""
 
 
 @dataclass(slots=True)
@@ -105,45 +107,28 @@ class Packing:
     def pack_loose(self, digests: Sequence[Digest]) -> None:
         """Do steps 1 and 2 with these loose blobs."""
         self._planned += len(digests)
-        with _Packs(self) as packs:
-            for run in self._beside_alike(self.arrange(digests)):
-                packs.turn_to(run.shelf)
-                for body in self._read(run.digests):
-                    if self._stops():
-                        return
-                    packs.add(body)
-            packs.close()
+        self._write(self._loose(self._beside_alike(self.arrange(digests))))
 
     def merge(self, small: Sequence[Pack]) -> None:
         """Do step 3 with these packs, each of which is given up as far as its bodies moved."""
         self._planned += sum(pack.live_bodies for pack in small)
-        with _Packs(self) as packs:
-            for window in _windows(small):
-                bodies: dict[Digest, bytes] = {}
-                seats: dict[Digest, Seat] = {}
-                for pack, number in window:
-                    if self._stops():
-                        return
-                    self._decode(pack, number, bodies, seats)
-                for run in _by_opening(self.arrange(list(bodies)), bodies.__getitem__):
-                    packs.turn_to(run.shelf)
-                    for digest in run.digests:
-                        packs.add((digest, bodies[digest]), seats[digest])
-            if self._stops():
-                return
-            packs.close()
+        self._write(self._packed(small))
         self.done.merged_packs += sum(not pack.live_bodies for pack in small)
+
+    def _write(self, moving: Iterable[_Moving]) -> None:
+        with _Packs(self) as packs:
+            for shelf, body, seat in moving:
+                if self.is_stopped():
+                    self.done.is_complete = False
+                    break
+                packs.add(shelf, body, seat)
+            packs.close()
 
     def note(self, bodies: int) -> None:
         """Count bodies that were written, and tell."""
         self.done.bodies += bodies
         if self.on_progress is not None:
             self.on_progress(self.done.bodies, max(self._planned, self.done.bodies))
-
-    def _stops(self) -> bool:
-        if self.is_stopped():
-            self.done.is_complete = False
-        return not self.done.is_complete
 
     def _beside_alike(self, runs: Iterable[Run]) -> Iterator[Run]:
         source = iter(runs)
@@ -156,24 +141,26 @@ class Packing:
         except BlobError:
             return b""
 
-    def _read(self, digests: Sequence[Digest]) -> Iterator[Body]:
-        """Read loose blobs, two slices ahead."""
+    def _loose(self, runs: Iterable[Run]) -> Iterator[_Moving]:
+        for run in runs:
+            for digest in run.digests:
+                try:
+                    yield run.shelf, (digest, read_body(self.backend, digest)), None
+                except BlobNotFound:
+                    continue  # swept since it was listed
+                except BlobCorrupt:
+                    self.done.skipped += 1
 
-        def read(some: Sequence[Digest]) -> list[Body | None]:
-            return [self._body(digest) for digest in some]
-
-        for body in in_slices(read, digests, SLICE_ITEMS, max(1, CORES - 1)):
-            if body is not None:
-                yield body
-
-    def _body(self, digest: Digest) -> Body | None:
-        try:
-            return digest, read_body(self.backend, digest)
-        except BlobNotFound:
-            return None  # swept since it was listed
-        except BlobCorrupt:
-            self.done.skipped += 1
-            return None
+    def _packed(self, small: Sequence[Pack]) -> Iterator[_Moving]:
+        """Read the bodies of small packs, a window at a time."""
+        for window in _windows(small):
+            bodies: dict[Digest, bytes] = {}
+            seats: dict[Digest, Seat] = {}
+            for pack, number in window:
+                self._decode(pack, number, bodies, seats)
+            for run in _by_opening(self.arrange(list(bodies)), bodies.__getitem__):
+                for digest in run.digests:
+                    yield run.shelf, (digest, bodies.pop(digest)), seats[digest]
 
     def _decode(self, pack: Pack, number: int, bodies: dict[Digest, bytes], seats: dict[Digest, Seat]) -> None:
         first = pack.seats[number].first
@@ -238,15 +225,11 @@ class _Packs:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def turn_to(self, shelf: int) -> None:
-        """Begin another pack for another shelf, if the one being written is large enough."""
-        raw_bytes = self._frame_bytes + (self._open.writer.raw_bytes if self._open else 0)
-        if shelf != self._shelf and raw_bytes >= SMALL_RAW_BYTES:
+    def add(self, shelf: int, body: Body, moved: Seat | None) -> None:
+        """Add a body; another shelf begins another pack, if the one being written is large enough."""
+        if shelf != self._shelf and self._raw_bytes >= SMALL_RAW_BYTES:
             self.close()
         self._shelf = shelf
-
-    def add(self, body: Body, moved: Seat | None = None) -> None:
-        """Add a body; ``moved`` is the seat that it leaves."""
         self._frame.append(body)
         self._frame_bytes += len(body[1])
         if moved is not None:
@@ -280,6 +263,10 @@ class _Packs:
         done.raw_bytes += raw_bytes
         done.stored_bytes += published.allocated_bytes
 
+    @property
+    def _raw_bytes(self) -> int:
+        return self._frame_bytes + (self._open.writer.raw_bytes if self._open else 0)
+
     def _write_frame(self) -> None:
         if self._frame:
             self._writing().add(self._frame, self._packing.level)
@@ -309,11 +296,3 @@ def _windows(packs: Iterable[Pack]) -> Iterator[list[tuple[Pack, int]]]:
             window_bytes += seat.raw_bytes
     if window:
         yield window
-
-
-def by_pack(seats: Iterable[Seat]) -> dict[Pack, list[int]]:
-    """Return the ordinals of seats, pack by pack."""
-    found: dict[Pack, list[int]] = {}
-    for seat in seats:
-        found.setdefault(seat.pack, []).append(seat.ordinal)
-    return found

@@ -16,7 +16,8 @@ from blobs.errors import BlobCorrupt
 from blobs.packs import frame
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackInWriting, PackTier
+from blobs.packs.tier import PackTier
+from blobs.packs.writer import PackInWriting
 
 DEAD_SHARE = 0.3
 """Of the stored bytes: from here on a copy of the rest is worth its time."""
@@ -32,8 +33,8 @@ def settle(
     """
     total = Deleted()
     for pack in packs:
-        dead_frames = [not live for live in _live_by_frame(pack)]
-        is_worth_it = pack.live_bytes < (1 - DEAD_SHARE) * pack.size_bytes or (at_once and any(dead_frames))
+        has_dead_frame = not all(pack.live_in(number) for number in range(len(pack.seats)))
+        is_worth_it = pack.live_bytes < (1 - DEAD_SHARE) * pack.size_bytes or (at_once and has_dead_frame)
         if pack.live_bodies and is_worth_it:
             is_rewritten = _rewrite(tier, pack, lock)
             if not (at_once and is_rewritten):
@@ -51,8 +52,8 @@ def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -
     keys = pack.index.keys_by_ordinal()
     try:
         with tier.writing() as begun:
-            for number, live in enumerate(_live_by_frame(pack)):
-                _copy_frame(tier, pack, number, live, keys, begun)
+            for number in range(len(pack.seats)):
+                _copy_frame(tier, pack, number, keys, begun)
             staged = begun.finish()
     except BlobCorrupt:  # verify tells of it; whatever is whole in there stays where it is
         tier.save(pack)
@@ -64,22 +65,13 @@ def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -
     return True
 
 
-def _copy_frame(
-    tier: PackTier, pack: Pack, number: int, live: Sequence[int], keys: Sequence[int], begun: PackInWriting
-) -> None:
-    seat = pack.seats[number]
+def _copy_frame(tier: PackTier, pack: Pack, number: int, keys: Sequence[int], begun: PackInWriting) -> None:
+    seat, live = pack.seats[number], pack.live_in(number)
     if len(live) == seat.bodies:
         begun.writer.copy(tier.frame_stored(pack, number), seat.raw_bytes, [keys[ordinal] for ordinal in live])
     elif live:
         bodies = tier.frame_bodies(pack, number)
         begun.add([(Digest.of(body), body) for body in (bodies[o - seat.first] for o in live)], frame.LEVEL)
-
-
-def _live_by_frame(pack: Pack) -> list[list[int]]:
-    return [
-        [ordinal for ordinal in range(seat.first, seat.first + seat.bodies) if ordinal not in pack.dead]
-        for seat in pack.seats
-    ]
 
 
 def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManager[object]) -> Deleted:
