@@ -37,7 +37,8 @@ def compare(
     for wanted, blobs, seats in aligned(asked, loose(backend), tier.entries()):
         stats = {blob.digest: blob for blob in blobs}
         for digest in dict.fromkeys(wanted):
-            yield digest, True, stats.pop(digest, None) or (_packed(digest, seats[0]) if seats else None)
+            seat = next(iter(seats), None) or next(tier.find_dead(digest), None)
+            yield digest, True, stats.pop(digest, None) or (_packed(digest, seat) if seat else None)
         for digest, blob in stats.items():
             yield digest, False, blob
         if not wanted:
@@ -62,4 +63,4 @@ def names(tier: PackTier, seats: Iterable[Seat]) -> dict[Digest, tuple[Seat, ...
 
 
 def _packed(digest: Digest, seat: Seat) -> BlobStat:
-    return BlobStat(digest, seat.share_bytes, seat.share_bytes, is_packed=True)
+    return BlobStat(digest, 0, seat.share_bytes, is_packed=True)

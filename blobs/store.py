@@ -176,7 +176,7 @@ class BlobStore:
         found = self._backend.stat(digest)
         if found is None and self._tier:
             for seat in self._tier.find(digest):
-                return BlobStat(digest, seat.share_bytes, seat.share_bytes, is_packed=True)
+                return BlobStat(digest, 0, seat.share_bytes, is_packed=True)
         return found
 
     def list(self) -> Iterator[BlobStat]:

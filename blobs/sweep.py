@@ -64,6 +64,8 @@ class SweepPlan:
     """The first live digests without a blob, at most MISSING_SHOWN."""
     seats: Mapping[Digest, tuple[Seat, ...]] = field(default_factory=dict)
     """Where the dead lie in packs; those that are not named here are loose alone."""
+    revived: tuple[Seat, ...] = ()
+    """Live bodies whose only copy is one that was given up: in a copy of a store that was taken while they moved."""
     doubled: tuple[tuple[Seat, Seat], ...] = ()
     """Live bodies that lie in two packs, after a crash or a restore: the older seat and the newer."""
 
@@ -107,7 +109,8 @@ def plan(backend: Backend, tier: PackTier, live: Iterable[bytes], retired: Itera
         found.take(set(lives), set(gone), blobs, seats)
     return SweepPlan(
         tuple(found.dead), found.dead_bytes, found.stray_count, found.stray_bytes, found.total_count, found.total_bytes,
-        living.count, retirees.count, found.missing_count, tuple(found.missing), found.seats, tuple(found.doubled),
+        living.count, retirees.count, found.missing_count, tuple(found.missing),
+        found.seats, tuple(found.revived), tuple(found.doubled),
     )  # fmt: skip
 
 
@@ -137,7 +140,9 @@ def apply(
             gone = chunk if confirm is None else _confirmed(chunk, confirm)
             packed = {digest: seats for digest in gone if (seats := _live(sweep_plan.seats.get(digest, ())))}
             loose_alone = backend.delete([digest for digest in gone if digest not in packed])
-            total += loose_alone + backend.delete(list(packed))
+            total += loose_alone
+            if packed:
+                total += backend.delete(list(packed))
             for pack, ordinals in by_pack(chain(*packed.values())).items():
                 tier.give_up(pack, ordinals)
                 touched.add(pack)
@@ -145,8 +150,14 @@ def apply(
         done += len(chunk)
         if on_progress is not None:
             on_progress(done, sweep_plan.dead_count)
+    with lock:
+        for seat in sweep_plan.revived:
+            tier.revive(seat)
+            touched.add(seat.pack)
     touched |= _give_up_doubled(tier, sweep_plan.doubled)
     total += rewriting.settle(tier, sorted(touched, key=lambda pack: pack.name), lock, at_once=at_once)
+    for pack in tier:
+        pack.is_settled = not pack.live_bodies
     with lock:
         leftovers = backend.clear_leftovers() + tier.clear_leftovers()
     return SweepSummary(
@@ -208,6 +219,7 @@ class _Found:
         self._tier = tier
         self.dead: list[Digest] = []
         self.seats: dict[Digest, tuple[Seat, ...]] = {}
+        self.revived: list[Seat] = []
         self.doubled: list[tuple[Seat, Seat]] = []
         self.missing: list[Digest] = []
         self.dead_bytes = self.stray_bytes = self.stray_count = self.total_count = self.total_bytes = 0
@@ -248,7 +260,12 @@ class _Found:
     def _look_for(self, digests: Iterable[Digest]) -> None:
         """Look each digest up once more: it may have been published after its part was listed."""
         for digest in sorted(digests):
-            if self._backend.stat(digest) is None and not self._tier.has(digest):
-                self.missing_count += 1
-                if len(self.missing) < MISSING_SHOWN:
-                    self.missing.append(digest)
+            if self._backend.stat(digest) is not None or self._tier.has(digest):
+                continue
+            given_up = names(self._tier, self._tier.find_dead(digest)).get(digest)
+            if given_up:
+                self.revived.append(given_up[0])
+                continue
+            self.missing_count += 1
+            if len(self.missing) < MISSING_SHOWN:
+                self.missing.append(digest)

@@ -1,9 +1,9 @@
-"""What a failure of the blob store means to a user of this package."""
+"""What the blob store says, in terms of this package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blobs import BlobCorrupt, BlobError, BlobsUnavailable, SweepRefused
+from blobs import BlobCorrupt, BlobError, BlobStat, BlobsUnavailable, SweepRefused
 from tracestore.errors import PruneRefused, StoreBroken, StoreUnavailable
 
 
@@ -20,3 +20,8 @@ def blob_errors_translated() -> Iterator[None]:
         raise StoreBroken(f"{error}; run tracestore verify --data") from error
     except BlobError as error:
         raise StoreBroken(str(error)) from error
+
+
+def is_as_recorded(found: BlobStat, stored_bytes: int) -> bool:
+    """Tell whether a blob is what the ledger knows; in a pack, or come from one (0), its file has no size."""
+    return found.is_packed or not stored_bytes or found.stored_bytes == stored_bytes

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from blobs import BlobStore, Digest
-from tracestore.bodies import blob_errors_translated
+from tracestore.bodies import blob_errors_translated, is_as_recorded
 from tracestore.database.rows import Row
 from tracestore.database.writer import Batch, Body, Writer
 from tracestore.errors import RecordInvalid
@@ -164,15 +164,15 @@ class Ingest:
     def _missing(self, digests: Sequence[Digest]) -> tuple[list[Digest], list[Digest]]:
         """Return the bodies to write, and which of them have a ledger row that has to go.
 
-        Only a file of the size that the ledger knows, in the state present, is there: a crash may
-        have left a file without a row, damage may have cut it, an eviction may have been cut short.
+        Only a blob whose file, if it has one, is of the size that the ledger knows, in the state present, is
+        there: a crash may have left it without a row, damage may have cut it, an eviction may have been cut short.
         """
-        found = {digest: stat.stored_bytes for digest in digests if (stat := self._blobs.stat(digest)) is not None}
+        found = {digest: stat for digest in digests if (stat := self._blobs.stat(digest)) is not None}
         ledger = self._writer.known_bodies(list(found))
         there = {
             digest
             for digest, body in ledger.items()
-            if body.state == "present" and body.stored_bytes == found[Digest(digest)]
+            if body.state == "present" and is_as_recorded(found[Digest(digest)], body.stored_bytes)
         }
         missing = [digest for digest in digests if digest not in there]
         gone = self._writer.gone_bodies([digest for digest in missing if digest not in found])

@@ -29,10 +29,10 @@ class BlobStat:
 
     digest: Digest
     stored_bytes: int
+    """Size of its file; 0 for one in a pack, which has none."""
     allocated_bytes: int
-    """Bytes the blob really takes up, as `du` counts them."""
+    """Bytes the blob really takes up, as `du` counts them; in a pack its share of what is compressed together."""
     is_packed: bool = False
-    """Whether it lies in a pack; then both sizes are its share of what is compressed together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Staged:
 
     token: str
     stored_bytes: Mapping[Digest, int]
-    """Size of the stored bytes of each blob in the batch."""
+    """Size of the file of each blob in the batch; 0 in a pack."""
     pack: Digest | None = None
     """Name of the pack that the batch is, where it is one."""
 

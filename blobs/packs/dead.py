@@ -3,9 +3,11 @@
     file   MAGIC, one bit for each body by ordinal (the lowest first), 16 bytes of BLAKE3 over
              the pack's name and the bits
 
-It only spares the next sweep work: without it, or with an older one, dead bodies are found dead
-again. So one that is damaged counts for none. No body ever comes back to life in its pack: stored
-again, it is stored elsewhere.
+A body is dead when nothing names it, or when it was moved to another pack or a file of its own. The note
+only spares the next sweep work: without it, or with an older one, dead bodies are found dead again, so one
+that is damaged counts for none. One that is too new, in a copy that was taken while bodies moved and
+lacks their new place, does no harm either: a dead body is still read where no other copy is, and a sweep
+brings it back to life.
 """
 
 from collections.abc import Iterable
@@ -30,6 +32,11 @@ class Dead:
 
     def __len__(self) -> int:
         return self._count
+
+    def remove(self, ordinal: int) -> None:
+        """Take one back."""
+        self._bits[ordinal >> 3] &= ~(1 << (ordinal & 7))
+        self._count = int.from_bytes(self._bits, "little").bit_count()
 
     def add(self, ordinals: Iterable[int]) -> None:
         """Mark more of them."""

@@ -43,6 +43,8 @@ class Pack:
             os.close(fd)
         self.index = Index(mapped[self.footer.index_start : -FOOTER_BYTES], self.footer.bodies)
         self.dead = Dead(self.footer.bodies)
+        self.is_settled = False
+        """Whether a sweep found that nothing needs its dead bodies here."""
 
     def __repr__(self) -> str:
         return f"Pack({self.name.hex()[:12]}…, {self.footer.bodies} bodies)"
@@ -63,6 +65,10 @@ class Pack:
     def find(self, key: int) -> list[int]:
         """Return the ordinals of the live bodies of a key."""
         return [ordinal for ordinal in self.index.find(key) if ordinal not in self.dead]
+
+    def find_dead(self, key: int) -> list[int]:
+        """Return the ordinals of the dead bodies of a key."""
+        return [ordinal for ordinal in self.index.find(key) if ordinal in self.dead]
 
     def entries(self) -> Iterator[tuple[int, int]]:
         """Yield key and ordinal of every live body, keys ascending."""

@@ -4,7 +4,8 @@ A loose blob is replaced when a pack holds its body, since that pack was made; a
 bodies is live, since that was written down. A plain copy of the directory lists files first and reads
 them later, so what it listed must stay until it is done: an hour is for that.
 
-A loose blob goes only after its other copy was read from the disk and hashed.
+A file goes only after the other copy of each of its bodies was read from the disk and hashed; or a sweep
+has found just before that nothing names the bodies that have none.
 """
 
 from collections import defaultdict
@@ -17,6 +18,7 @@ from blobs.digest import Digest
 from blobs.errors import BlobError
 from blobs.packs.pack import Pack
 from blobs.packs.tier import PackTier, Seat
+from blobs.reading import read_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def release(backend: Backend, tier: PackTier, lock: AbstractContextManager[objec
     """Remove what was replaced at this time (seconds since 1970) or before."""
     total = Deleted()
     for pack in list(tier):
-        if not pack.live_bodies and tier.retired_at_s(pack) <= until_s:
+        is_due = not pack.live_bodies and tier.retired_at_s(pack) <= until_s
+        if is_due and (pack.is_settled or _is_elsewhere(backend, tier, pack)):
             with lock:
                 total += tier.remove(pack)
     if any(pack.made_at_s <= until_s for pack in tier):
@@ -56,6 +59,22 @@ def release(backend: Backend, tier: PackTier, lock: AbstractContextManager[objec
             with lock:
                 total += backend.delete(sorted(proved))
     return total
+
+
+def _is_elsewhere(backend: Backend, tier: PackTier, pack: Pack) -> bool:
+    """Read the other copy of every body in a pack; what is in it is known by reading it, too."""
+    packed = []
+    try:
+        for number in range(len(pack.seats)):
+            for digest in map(Digest.of, tier.frame_bodies(pack, number)):
+                seat = next(tier.find(digest), None)
+                if seat is not None:
+                    packed.append((digest, seat))
+                else:
+                    read_body(backend, digest, fresh=True)
+    except BlobError:
+        return False  # unknown, or nowhere else: the next sweep knows whether anything names it
+    return all(len(_proved(tier, seats)) == len(seats) for seats in _by_frame(packed))
 
 
 def _replaced(blobs: Iterable[BlobStat], tier: PackTier, until_s: float) -> Iterator[tuple[Digest, Seat]]:
@@ -79,5 +98,5 @@ def _proved(tier: PackTier, seats: list[tuple[Digest, Seat]]) -> list[Digest]:
     try:
         bodies = tier.frame_bodies(seat.pack, seat.frame, fresh=True)
     except BlobError:
-        return []  # the loose copies are the only good ones; verify tells of the pack
+        return []  # the other copies are the only good ones; verify tells of the pack
     return [digest for digest, seat in seats if Digest.of(bodies[seat.ordinal - first]) == digest]

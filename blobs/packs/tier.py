@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from blobs import durable, layout
@@ -94,6 +95,13 @@ class PackTier:
             for ordinal in pack.find(key):
                 yield Seat(pack, ordinal)
 
+    def find_dead(self, digest: bytes) -> Iterator[Seat]:
+        """Yield where a dead body of this key is: the last resort, see `dead`."""
+        key = key_of(digest)
+        for pack in self._packs:
+            for ordinal in pack.find_dead(key):
+                yield Seat(pack, ordinal)
+
     def has(self, digest: bytes) -> bool:
         """Tell whether a live body of this key is in a pack."""
         key = key_of(digest)
@@ -108,7 +116,7 @@ class PackTier:
         return -1, 0
 
     def read(self, digest: Digest, fresh: bool = False) -> bytes:
-        """Return a body, hashed; BlobNotFound, or BlobCorrupt where it should be and is not."""
+        """Return a body, hashed, even one that is dead; BlobNotFound, or BlobCorrupt where it should be and is not."""
         while True:
             packs = self._packs
             try:
@@ -119,7 +127,7 @@ class PackTier:
 
     def _read(self, digest: Digest, fresh: bool) -> bytes:
         error: BlobError = BlobNotFound(digest, str(self._path))
-        for seat in self.find(digest):
+        for seat in chain(self.find(digest), self.find_dead(digest)):
             try:
                 body = self.body(seat, fresh)
             except BlobCorrupt as damage:
@@ -202,6 +210,11 @@ class PackTier:
     def give_up(self, pack: Pack, ordinals: Collection[int]) -> None:
         """Find these bodies no more; `save` writes it down."""
         pack.dead.add(ordinals)
+
+    def revive(self, seat: Seat) -> None:
+        """Find this body again; `save` writes it down."""
+        seat.pack.dead.remove(seat.ordinal)
+        seat.pack.is_settled = False
 
     def save(self, pack: Pack) -> None:
         """Write down which bodies of a pack are dead."""

@@ -34,12 +34,11 @@ class PackWriter:
         """Bytes of all bodies so far."""
         return self._raw_bytes
 
-    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> int:
-        """Write bodies as one frame; returns its stored bytes."""
+    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
+        """Write bodies as one frame."""
         contents = [body for _, body in bodies]
         stored = frame.encode(contents, level)
         self.copy(stored, frame.raw_bytes_of(contents), [key_of(digest) for digest, _ in bodies])
-        return len(stored)
 
     def copy(self, stored: bytes, raw_bytes: int, keys: Sequence[int]) -> None:
         """Write a frame as it is stored in another pack."""
@@ -71,8 +70,8 @@ class PackInWriting:
 
     def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
         """Write bodies as one frame."""
-        share_bytes = max(1, self.writer.add(bodies, level) // len(bodies))
-        self.stored_bytes.update((digest, share_bytes) for digest, _ in bodies)
+        self.writer.add(bodies, level)
+        self.stored_bytes.update((digest, 0) for digest, _ in bodies)
 
     def finish(self) -> Staged:
         """Make it durable, yet invisible."""

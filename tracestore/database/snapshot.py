@@ -8,11 +8,12 @@ The ledger is not written: which bodies there are, rows and blobs tell. Only wha
 that a body was evicted or lost, is in ``gone.parquet``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeAlias
 
 import arro3.core as arrow
 from duckdb import DuckDBPyConnection
@@ -31,6 +32,9 @@ SMALL_TABLES = {
 """What a snapshot holds besides rows; each is written whole."""
 _TARGETS = {"gone": "bodies", "positions": "positions", "rejected": "rejected", "prunes": "prunes"}
 _BLOBS_AT_ONCE = 100_000
+
+Find: TypeAlias = Callable[[Iterable[bytes]], Iterator[tuple[bytes, int]]]
+"""Gets digests in ascending order, yields those that have a blob, and the stored bytes of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +123,19 @@ def load(database: Database, parts: Sequence[Path], tables: dict[str, Path]) -> 
     return int(row[0]) if row else 0
 
 
-def derive_ledger(database: Database, blobs: Iterator[tuple[bytes, int]], otherwise: str) -> None:
-    """Fill the ledger from the rows and the blobs (digest, stored bytes) that are there.
+def derive_ledger(database: Database, find: Find, otherwise: str) -> None:
+    """Fill the ledger from the rows and the blobs that are there; ``find`` says which are.
 
     What the snapshot has as evicted stays so, whatever an older backup brought back. Any other named body
     without a blob is ``otherwise``: evicted or lost.
     """
-    with database.writing() as cursor:
+    with database.writing() as cursor, database.reading() as asking:
+        asking.execute(
+            "SELECT body_digest FROM raw.records WHERE body_digest IS NOT NULL UNION SELECT digest FROM raw.bodies"
+            " ORDER BY ALL"
+        )
+        named = chain.from_iterable(iter(lambda: asking.fetchmany(_BLOBS_AT_ONCE), []))
+        blobs = find(digest for (digest,) in named)
         cursor.execute("CREATE TEMP TABLE there (digest BLOB, stored_bytes BIGINT)")
         while chunk := list(islice(blobs, _BLOBS_AT_ONCE)):
             cursor.register("chunk", _blob_table(chunk))

@@ -38,6 +38,7 @@ class Body:
     digest: bytes
     size_bytes: int
     stored_bytes: int
+    """Size of its file, where it came in as one; 0 where it came in a pack."""
     state: Literal["present", "evicted", "lost"] = "present"
 
 

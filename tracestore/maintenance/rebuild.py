@@ -14,7 +14,7 @@ swept here; what no row names leaves with the next prune.
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import count
@@ -75,7 +75,7 @@ def rebuild_database(
     with closing(Database(unfinished, scratch=layout.scratch)) as database:
         loaded = load(database, found.parts, found.tables) if found else 0
         with blob_errors_translated():
-            derive_ledger(database, ((blob.digest, blob.stored_bytes) for blob in blobs.list()), "lost")
+            derive_ledger(database, lambda digests: _stored(blobs, digests), "lost")
         with ExitStack() as stack:
             replay = _Replay(layout, database, blobs, now_ns, on_progress, stack)
             removals = [r for r in read_removals(layout.removals) if found is None or r.since == found.path.name]
@@ -97,6 +97,11 @@ def rebuild_database(
         lost_bodies=counts["lost_bodies"],
         rejected_aside=aside,
     )
+
+
+def _stored(blobs: BlobStore, digests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield those of the digests that have a blob, and the bytes that the ledger has for it."""
+    return ((digest, blob.stored_bytes) for digest, _, blob in blobs.compare(digests) if blob is not None)
 
 
 def has_sources(layout: StoreLayout, blobs: BlobStore) -> bool:

@@ -14,11 +14,11 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import count
+from itertools import count, tee
 from pathlib import Path
 
-from blobs import BlobStore, Digest, Finding, Subset
-from tracestore.bodies import blob_errors_translated
+from blobs import BlobStat, BlobStore, Digest, Finding, Subset
+from tracestore.bodies import blob_errors_translated, is_as_recorded
 from tracestore.database import Database, consistency
 from tracestore.errors import InputInvalid, StoreBroken
 from tracestore.maintenance import snapshot
@@ -108,25 +108,14 @@ def _rows_against_ledger(database: Database) -> Iterator[Damage]:
 def _ledger_against_blobs(database: Database, blobs: BlobStore, listed: Iterator[int]) -> Iterator[Digest]:
     """Yield what ledger and blobs do not agree about; count the blobs.
 
-    Two ascending streams are merged, so that neither has to be in memory.
+    Ascending streams are merged, so that none has to be in memory.
     """
-    stored = iter(blobs.list())
-    blob = next(stored, None)
-    for digest, stored_bytes, state in consistency.ledger(database):
-        while blob is not None and blob.digest < digest:
+    rows, asked = tee(consistency.ledger(database))
+    for digest, is_asked, blob in blobs.compare(digest for digest, _, _ in asked):
+        if blob is not None:
             next(listed)
-            yield blob.digest
-            blob = next(stored, None)
-        found_bytes = None
-        if blob is not None and blob.digest == digest:
-            next(listed)
-            found_bytes, blob = blob.stored_bytes, next(stored, None)
-        if _compare(digest, stored_bytes, state, found_bytes) is not None:
-            yield Digest(digest)
-    while blob is not None:
-        next(listed)
-        yield blob.digest
-        blob = next(stored, None)
+        if not is_asked or _compare(*next(rows), blob) is not None:
+            yield digest
 
 
 def _second_look(database: Database, blobs: BlobStore, suspects: Sequence[Digest]) -> Iterator[Damage]:
@@ -138,25 +127,25 @@ def _second_look(database: Database, blobs: BlobStore, suspects: Sequence[Digest
         for digest in suspects:
             found = blobs.stat(digest)
             if digest in ledger:
-                finding = _compare(*ledger[digest], None if found is None else found.stored_bytes)
+                finding = _compare(*ledger[digest], found)
             else:
                 finding = None if found is None else _orphan(digest)
             if finding is not None:
                 yield finding
 
 
-def _compare(digest: bytes, stored_bytes: int, state: str, found_bytes: int | None) -> Damage | None:
-    """Hold one ledger row against the size of its blob, None where there is none."""
+def _compare(digest: bytes, stored_bytes: int, state: str, found: BlobStat | None) -> Damage | None:
+    """Hold one ledger row against its blob, None where there is none."""
     if state != "present":
-        if found_bytes is None:
+        if found is None:
             return None
         if state == "evicted":
             return _orphan(digest)
         return Damage("returned", digest.hex(), "lost, yet a blob is there; repair takes it back", harmless=True)
-    if found_bytes is None:
+    if found is None:
         return Damage("missing", digest.hex(), f"wanted a blob of {stored_bytes} bytes, found none")
-    if found_bytes != stored_bytes:
-        return Damage("size", digest.hex(), f"the ledger says {stored_bytes} stored bytes, found {found_bytes}")
+    if not is_as_recorded(found, stored_bytes):
+        return Damage("size", digest.hex(), f"the ledger says {stored_bytes} stored bytes, found {found.stored_bytes}")
     return None
 
 
