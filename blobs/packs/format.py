@@ -7,7 +7,8 @@ from damage.
 
 Layout, little-endian::
 
-    pack    MAGIC, frame..., table, index, footer
+    pack    MAGIC, salt, frame..., table, index, footer
+    salt    8 random bytes: no two packs are the same, so that none is mistaken for one that was given up
     frame   one zstd frame, with its own length and checksum and a window of at most 2^27, of
               u32 count, u32 length..., body...        lengths and bodies in the same order
     table   for each frame: u64 start, u32 raw bytes, u32 ordinal of its first body
@@ -29,7 +30,7 @@ still gives every body of every whole frame.
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -42,7 +43,8 @@ _CHECK_BYTES = 16
 _FRAME = struct.Struct("<QII")
 _COUNTS = struct.Struct("<IIQQ")
 FOOTER_BYTES = _COUNTS.size + 2 * _CHECK_BYTES + len(MAGIC)
-SMALLEST_BYTES = len(MAGIC) + FOOTER_BYTES
+SALT_BYTES = 8
+SMALLEST_BYTES = len(MAGIC) + SALT_BYTES + FOOTER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,9 @@ def decode_table(content: bytes, footer: Footer, where: str) -> list[FrameSeat]:
     lasts = [first for _, _, first in rows[1:]] + [footer.bodies]
     seats = [
         FrameSeat(start, end - start, raw_bytes, first, last - first)
-        for (start, raw_bytes, first), end, last in zip(rows, ends, lasts, strict=True)
+        for (start, raw_bytes, first), end, last in zip(rows, ends, lasts, strict=False)
     ]
-    if any(seat.stored_bytes <= 0 or seat.bodies <= 0 for seat in seats) or (seats and seats[0].first):
+    if not seats or seats[0].first or any(seat.stored_bytes <= 0 or seat.bodies <= 0 for seat in seats):
         raise BlobCorrupt("a table of frames", "one that does not add up", None, where)
     return seats
 
@@ -124,7 +126,10 @@ def is_whole(table_and_index: bytes | memoryview, footer: Footer) -> bool:
 
 
 class Index:
-    """Key to ordinals, over mapped memory: nothing of it is loaded. The machine must be little-endian."""
+    """Key to ordinals, over mapped memory: nothing of it is loaded. The machine must be little-endian.
+
+    Nobody has compared it with its checksum. What cannot be an ordinal is passed over: that body is not found.
+    """
 
     def __init__(self, index: memoryview, bodies: int) -> None:
         self.keys = index[: bodies * KEY_BYTES].cast("Q")
@@ -135,12 +140,18 @@ class Index:
         first = bisect_left(self.keys, key)
         if first == len(self.keys) or self.keys[first] != key:
             return ()
-        return self.ordinals[first : bisect_right(self.keys, key, first)].tolist()
+        found = self.ordinals[first : bisect_right(self.keys, key, first)].tolist()
+        return [ordinal for ordinal in found if ordinal < len(self.keys)]
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Yield key and ordinal of every body, keys ascending."""
+        bodies = len(self.keys)
+        return (entry for entry in zip(self.keys, self.ordinals, strict=True) if entry[1] < bodies)
 
     def keys_by_ordinal(self) -> list[int]:
         """Return the key of each body, by ordinal."""
         found = [0] * len(self.keys)
-        for key, ordinal in zip(self.keys, self.ordinals, strict=True):
+        for key, ordinal in self.entries():
             found[ordinal] = key
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from blobs.codec import MAX_BODY_BYTES
-from blobs.errors import BlobCorrupt
+from blobs.errors import BlobCorrupt, BlobTooLarge
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -30,11 +30,16 @@ _LONG_MATCH_BYTES = 128
 MAGIC = bytes.fromhex("28b52ffd")
 """What a zstd frame begins with."""
 _MOST_HEAD_BODIES = 2**24
+_MOST_BYTES = MOST_RAW_BYTES + MAX_BODY_BYTES + 4 * _MOST_HEAD_BODIES
+"""No frame is larger, whatever it claims."""
 _READ_AHEAD_BYTES = 256 * 1024
 
 
 def encode(bodies: Sequence[bytes], level: int) -> bytes:
-    """Compress bodies together, and prove that what will be stored gives them back."""
+    """Compress bodies together, and prove that what will be stored gives them back; BlobTooLarge."""
+    largest = max(map(len, bodies))
+    if largest > MAX_BODY_BYTES:
+        raise BlobTooLarge(largest, MAX_BODY_BYTES)
     content = b"".join((struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies)), *bodies))
     parameter = zstd.CompressionParameter
     stored = zstd.compress(
@@ -122,7 +127,10 @@ class Frame:
             lengths = struct.unpack_from(f"<{count}I", self._content, 4)
             if max(lengths) > MAX_BODY_BYTES:
                 raise self._corrupt(f"bodies of at most {MAX_BODY_BYTES} bytes", f"{max(lengths)}")
-            self._starts = list(accumulate(lengths, initial=4 + 4 * count))
+            starts = list(accumulate(lengths, initial=4 + 4 * count))
+            if starts[-1] > _MOST_BYTES:
+                raise self._corrupt(f"a frame of at most {_MOST_BYTES} bytes", f"{starts[-1]}")
+            self._starts = starts
         return self._starts
 
     def _decode_to(self, end: int, to_end: bool = False) -> None:

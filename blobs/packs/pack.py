@@ -2,7 +2,8 @@
 
 A mapped file that another hand cuts short, or that its disk cannot read, ends the process at the
 next search (SIGBUS), as it does for every program that maps files. Checks read the file instead.
-""" 
+"""
+
 import errno
 import mmap
 import os
@@ -72,7 +73,7 @@ class Pack:
 
     def entries(self) -> Iterator[tuple[int, int]]:
         """Yield key and ordinal of every live body, keys ascending."""
-        for key, ordinal in zip(self.index.keys, self.index.ordinals, strict=True):
+        for key, ordinal in self.index.entries():
             if ordinal not in self.dead:
                 yield key, ordinal
 

@@ -1,5 +1,6 @@
 """Writing a pack: frames into a file that nobody reads yet, then what finds them."""
 
+import secrets
 from collections.abc import Sequence
 
 from blake3 import blake3
@@ -22,7 +23,7 @@ class PackWriter:
         self._keys: list[int] = []
         self._raw_bytes = 0
         self.size_bytes = 0
-        self._write(pack_format.MAGIC)
+        self._write(pack_format.MAGIC + secrets.token_bytes(pack_format.SALT_BYTES))
 
     @property
     def bodies(self) -> int:
