@@ -14,7 +14,7 @@ a small window in which overlapping turns are brought into order of time.
 import json
 import random
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -75,9 +75,7 @@ class Corpus:
 
     def write(self, path: Path) -> Path:
         """Write the journal; returns its path."""
-        with path.open("w", encoding="ascii", buffering=1 << 20) as file:
-            file.writelines(line + "\n" for line in self.lines())
-        return path
+        return write_lines(path, self.lines())
 
     def _in_order(self) -> Iterator[str]:
         rng = random.Random(f"{self.seed} {self.records}")
@@ -108,6 +106,13 @@ class Corpus:
                     f'{{"kind":"log","timestamp":{ms},"extensionId":"late","turnId":"{rng.getrandbits(64):016x}",'
                     f'"level":"warn","msg":"upload was late","attributes":{{"attempt":{rng.randrange(9)}}}}}'
                 )
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> Path:
+    """Write a journal of ASCII lines as they come; returns its path."""
+    with path.open("w", encoding="ascii", buffering=1 << 20) as file:
+        file.writelines(line + "\n" for line in lines)
+    return path
 
 
 class _Turn:
