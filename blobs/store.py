@@ -10,7 +10,7 @@ removes a blob that a committed row names, under any interleaving.
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,7 +44,7 @@ class BlobStore:
     """
 
     lock: threading.RLock
-    packing: threading.Lock
+    packing: threading.RLock
     """Held by whoever moves bodies from place to place, or must find them where they are."""
 
     def __init__(self, path: str | os.PathLike[str], create: bool = True, packs: bool = True) -> None:
@@ -77,7 +77,7 @@ class BlobStore:
         self._tier = tier
         self._packs_new = packs
         self.lock = threading.RLock()
-        self.packing = threading.Lock()
+        self.packing = threading.RLock()
 
     def __repr__(self) -> str:
         return f"BlobStore({self._backend.where()!r})"
@@ -218,6 +218,10 @@ class BlobStore:
             except FileNotFoundError:
                 raise BlobNotFound(digest, self._backend.where()) from None
 
+    def without(self, paths: Collection[str]) -> AbstractContextManager[None]:
+        """Find nothing in these packs inside the block: damaged ones, given by the paths of their findings."""
+        return self._tier.without(paths)
+
     def name_aside(self, path: str) -> str:
         """Return the name under which `set_aside` can keep what is at a path."""
         return self._backend.name_aside(path)
@@ -225,8 +229,9 @@ class BlobStore:
     def set_aside(self, path: str, name: str) -> str:
         """Move anything that a finding names into quarantine/, a link as a link; return where it is now."""
         with self.lock:
-            self._tier.distrust(path)
-            return self._backend.set_aside(path, name)
+            place = self._backend.set_aside(path, name)
+            self._tier.forget_damaged(path)
+            return place
 
     def erase_aside(self, digests: Collection[bytes]) -> int:
         """Unlink every file in quarantine/ that holds one of these bodies, or is called by its digest."""
@@ -280,6 +285,8 @@ class BlobStore:
 
         What was replaced stays until `release`. ``arrange`` says what belongs together; what it leaves out stays.
         """
+        if not self._tier.is_possible:
+            return PackSummary()
         with self.packing:
             job = Packing(self._backend, self._tier, self.lock, arrange, is_stopped, on_progress)
             packed = self._tier.has

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from blobs.backends.base import Backend
 from blobs.digest import Digest
+from blobs.packs.packing import small_packs
 from blobs.packs.tier import PackTier
 
 
@@ -15,6 +16,8 @@ class Tiers:
     loose_blobs: int
     loose_bytes: int
     packs: int
+    small_packs: int
+    """Those of the packs that the next packing will merge."""
     packed_bodies: int
     packed_raw_bytes: int
     """Of live bodies, before they were compressed; nearly exact where some are dead."""
@@ -39,7 +42,7 @@ def measure(backend: Backend, tier: PackTier) -> Tiers:
         size_bytes += blob.allocated_bytes
     packs = list(tier)
     return Tiers(
-        count, size_bytes, len(packs), sum(pack.live_bodies for pack in packs),
+        count, size_bytes, len(packs), len(small_packs(tier)), sum(pack.live_bodies for pack in packs),
         sum(pack.footer.raw_bytes * pack.live_bodies // pack.footer.bodies for pack in packs),
         sum(pack.allocated_bytes for pack in packs),
     )  # fmt: skip
@@ -54,11 +57,8 @@ class Places:
         self._frames: dict[Hashable, Place] = {}
 
     def of(self, digest: Digest) -> list[Place]:
-        """Return every place of a body; none where it is missing."""
+        """Return every place of a body; none where it is missing. Where a pack has it, its own file only waits."""
         found = []
-        loose = self._backend.stat(digest)
-        if loose is not None:
-            found.append(Place(digest, loose.allocated_bytes, 1))
         for seat in self._tier.find(digest):
             number = seat.frame
             unit = seat.pack.name, number
@@ -66,4 +66,5 @@ class Places:
                 stored_bytes = seat.pack.seats[number].stored_bytes
                 self._frames[unit] = Place(unit, stored_bytes, len(seat.pack.live_in(number)))
             found.append(self._frames[unit])
-        return found
+        loose = None if found else self._backend.stat(digest)
+        return found if loose is None else [Place(digest, loose.allocated_bytes, 1)]

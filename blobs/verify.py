@@ -23,6 +23,7 @@ from blobs.backends.base import Backend, BlobStat
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobNotFound, BlobsUnavailable
 from blobs.packs import check as pack_check
+from blobs.packs.packing import MOST_PACK_BYTES
 from blobs.packs.tier import PackTier
 from blobs.reading import TRUSTED_BYTES, decode_body
 from blobs.slices import in_slices
@@ -99,8 +100,8 @@ def salvage(
     for top in paths:
         for path in backend.files(top):
             try:
-                stored = backend.read_file(path, codec.MAX_STORED_BYTES)
-                if pack_check.is_pack(stored):
+                stored = backend.read_file(path, MOST_PACK_BYTES)
+                if not stored.startswith(codec.HEADER[:2]):
                     found = ((path, Digest.of(body), body) for body in pack_check.bodies(stored))
                     yield from (entry for entry in found if entry[1] in wanted)
                     continue

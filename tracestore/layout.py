@@ -14,6 +14,7 @@
       journals.json    which journals elsewhere were followed
       blobs/           bodies: self-sufficient, rsync it and every body can be read back
       repairs/         what repair did, and what was there before
+      no-pack          bodies stay in files of their own, as long as this is here
       tmp/             what DuckDB spills while it sorts; emptied at every opening
 
 An unknown version or requirement in ``FORMAT`` is an error, never a guess. No link in the directory is
@@ -54,6 +55,11 @@ class StoreLayout:
     def database(self) -> Path:
         """The DuckDB file."""
         return self.root / "records.duckdb"
+
+    @property
+    def no_pack(self) -> Path:
+        """The file that keeps bodies out of packs."""
+        return self.root / "no-pack"
 
     @property
     def removals(self) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from blobs import BlobStore
 from tracestore.bodies import blob_errors_translated
-from tracestore.directory.opening import lock_store, needs_database
+from tracestore.directory.opening import lock_store, mark_no_pack, needs_database
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.layout import StoreLayout
 
@@ -35,10 +35,13 @@ class OpenStore:
         create: bool = True,
         read_only: bool = False,
         keep_journal: bool = False,
+        no_pack: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
         on_rebuild: Callable[[int], None] | None = None,
     ) -> None:
         """Open a store; ``keep_journal`` keeps own segments that a snapshot covers.
+
+        ``no_pack`` keeps bodies in files of their own, this time and for good: it leaves a mark in the store.
 
         A store without its database file is rebuilt; ``on_rebuild`` gets the number of records so far.
         """
@@ -49,6 +52,7 @@ class OpenStore:
         """What was made again, where the database was missing."""
         self._now_ns = now_ns
         self._keep_journal = keep_journal
+        self._no_pack = no_pack
         self._on_rebuild = on_rebuild
         layout = self._open_directory(create=create, read_only=read_only)
         if read_only and self._is_behind(layout):
@@ -86,7 +90,7 @@ class OpenStore:
         """Open a store that lives in this process; its journal is a temporary directory."""
         store = cls.__new__(cls)
         store.notices, store.rebuilt = [], None
-        store._now_ns, store._keep_journal = now_ns, False
+        store._now_ns, store._keep_journal, store._no_pack = now_ns, False, False
         with ExitStack() as stack:
             store.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracestore-")))
             layout = StoreLayout(store.path)
@@ -130,8 +134,10 @@ class OpenStore:
         with ExitStack() as stack:
             layout, lock = lock_store(self.path, create=create, read_only=read_only)
             stack.callback(lock.release)
+            if self._no_pack and not read_only:
+                mark_no_pack(layout)
             with blob_errors_translated():
-                blobs = BlobStore(layout.blobs, create=create and not read_only)
+                blobs = BlobStore(layout.blobs, create=create and not read_only, packs=not layout.no_pack.exists())
             stack.callback(blobs.close)
             if needs_database(layout, create=create and not read_only):
                 self._make_database(layout, blobs)

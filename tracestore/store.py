@@ -6,20 +6,22 @@
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from blobs import BlobCorrupt, BlobNotFound, Digest, DigestInvalid
+from blobs import BlobCorrupt, BlobError, BlobNotFound, Digest, DigestInvalid
 from tracestore.bodies import blob_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
-from tracestore.maintenance.retention import RetentionPolicy
-from tracestore.maintenance.summary import ForgetReport, PruneSummary, RepairReport, VerifyReport
+from tracestore.maintenance.retention import GRACE_MS, RetentionPolicy
+from tracestore.maintenance.summary import ForgetReport, PackReport, PruneSummary, RepairReport, VerifyReport
 from tracestore.open_store import OpenStore
 from tracestore.record import (
     NS_PER_MS,
+    BodyState,
     LogRecord,
     Record,
     SpanClose,
@@ -35,6 +37,7 @@ from tracestore.views import render_easy_view
 if TYPE_CHECKING:
     from tracestore.database import QueryResult
     from tracestore.ingest import Drained
+    from tracestore.maintenance.packing import Packer
     from tracestore.write_side import InsertSummary
 
 
@@ -91,15 +94,14 @@ class TraceStore(OpenStore):
     def get_turn(self, turn_id: str) -> list[StoredRecord]:
         """Return a turn's records with their bodies, by time; an unknown turn is an empty list."""
         records = self.reader.turn(turn_id)
-        for record in records:
-            self.fetch_body(record)
+        self.fetch_bodies(records)
         return records
 
     def get_record(self, record_id: str) -> StoredRecord | None:
         """Return one record with its body, or None."""
         record = self.reader.record(_uuid(record_id))
         if record is not None:
-            self.fetch_body(record)
+            self.fetch_bodies([record])
         return record
 
     def get_body(self, record_id_or_digest: str | bytes) -> bytes | None:
@@ -130,19 +132,26 @@ class TraceStore(OpenStore):
         except BlobNotFound:
             return None
 
-    def fetch_body(self, record: StoredRecord) -> None:
-        """Put the body into a record, and say in ``body_state`` why it is not there otherwise."""
-        if record.body_digest is None:
-            return
-        digest = Digest.parse(record.body_digest)
+    def fetch_bodies(self, records: Iterable[StoredRecord]) -> None:
+        """Put bodies into records, and say in ``body_state`` why one is not there otherwise."""
+        naming: dict[Digest, list[StoredRecord]] = {}
+        for record in records:
+            if record.body_digest is not None:
+                naming.setdefault(Digest.parse(record.body_digest), []).append(record)
         with blob_errors_translated():
-            try:
-                record.body, record.body_state = text_of(self._blobs.get(digest)), "present"
-            except BlobCorrupt:
-                record.body_state = "lost"
-            except BlobNotFound:
-                state = self._reader.body_state(digest)
-                record.body_state = "evicted" if state == "evicted" else "lost"
+            for digest, body in self._blobs.get_many(naming):
+                for record in naming[digest]:
+                    if isinstance(body, bytes):
+                        record.body, record.body_state = text_of(body), "present"
+                    else:
+                        record.body_state = self._state_without(digest, body)
+
+    def _state_without(self, digest: Digest, error: BlobError) -> BodyState:
+        if isinstance(error, BlobNotFound) and self._reader.body_state(digest) == "evicted":
+            return "evicted"
+        if isinstance(error, BlobNotFound | BlobCorrupt):
+            return "lost"
+        raise error
 
     def easy_view(self, turn_id: str) -> str:
         """Render a turn as text, one line per event; an unknown turn is the empty text."""
@@ -179,11 +188,12 @@ class TraceStore(OpenStore):
         from tracestore.maintenance.prune import Pruner
 
         parts = self._writing("prune")
-        pruner = Pruner(self._database, self._blobs, parts.bodies_went, parts.recovery)
+        pruner = Pruner(self._database, self._blobs, parts.bodies_went, self._now_ns, parts.recovery)
 
         def prune_once() -> PruneSummary:
-            plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
-            return plan.summary if dry_run else pruner.apply(plan, force=force, on_progress=on_progress)
+            with self._blobs.packing:
+                plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
+                return plan.summary if dry_run else pruner.apply(plan, force=force, on_progress=on_progress)
 
         try:
             self._settle()
@@ -194,6 +204,45 @@ class TraceStore(OpenStore):
             self._settle()
             return first + prune_once()
         return prune_once()
+
+    def pack(
+        self,
+        *,
+        grace_ms: int = GRACE_MS,
+        settled_ms: int = 0,
+        is_stopped: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> PackReport:
+        """Move bodies out of files of their own into packs, where they take a fraction of the space.
+
+        What that replaces stays for ``grace_ms``, for a copy of the directory that may be running. Bodies of
+        records that came in less than ``settled_ms`` ago stay where they are. ``is_stopped`` is asked between two
+        bodies; ``on_progress`` gets bodies done and planned. Other calls may go on meanwhile; prune waits.
+        """
+        packer = self._packer("pack")
+        if StoreLayout(self.path).no_pack.exists():
+            found = f"one that keeps them in files ({StoreLayout(self.path).no_pack}); remove that file to pack it"
+            raise InputInvalid(f"pack: wanted a store that may pack its bodies, found {found}")
+        return packer.pack(settled_ms=settled_ms, grace_ms=grace_ms, is_stopped=is_stopped, on_progress=on_progress)
+
+    def unpack(
+        self, *, grace_ms: int = GRACE_MS, on_progress: Callable[[int, int], None] | None = None
+    ) -> PackReport:
+        """Write every packed body into a gzip file of its own again; packs stay for ``grace_ms``."""
+        return self._packer("unpack").unpack(grace_ms=grace_ms, on_progress=on_progress)
+
+    def pack_is_due(self) -> bool:
+        """Tell whether a collector should pack: there are many loose blobs, or small packs, and it may."""
+        from tracestore.maintenance.packing import is_due
+
+        return not StoreLayout(self.path).no_pack.exists() and is_due(self._blobs)
+
+    def _packer(self, what: str) -> "Packer":
+        from tracestore.maintenance.packing import Packer
+
+        parts = self._writing(what)
+        self._settle()
+        return Packer(self._database, self._blobs, self._now_ns, parts.recovery)
 
     def verify(
         self, data: bool = False, *, subset: str | None = None, on_progress: Callable[[int, int], None] | None = None
@@ -259,8 +308,8 @@ class TraceStore(OpenStore):
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes; bytes are bytes, `blob_bytes_on_disk` counts blocks as `du` does."""
         with blob_errors_translated():
-            usage = self._blobs.usage()
-        return self.reader.counts() | {
+            usage, tiers = self._blobs.usage(), self._blobs.tiers()
+        return self.reader.counts() | asdict(tiers) | {
             "blob_bytes_on_disk": usage.allocated_bytes,
             "blob_files": usage.files,
             "database_bytes": self._database.file_bytes + self._database.log_bytes,

@@ -14,7 +14,6 @@ from blake3 import blake3
 from blobs import layout
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobsUnavailable
-from blobs.packs import format as pack_format
 from blobs.packs.format import key_of
 from blobs.packs.frame import MAGIC as FRAME_MAGIC
 from blobs.packs.frame import Frame
@@ -67,11 +66,6 @@ def check(tier: PackTier, pack: Pack, data: bool) -> Iterator[tuple[Kind, str]]:
             yield "flipped", "stored bits changed; every body is whole"
     except BlobsUnavailable as error:
         yield "unreadable", str(error)
-
-
-def is_pack(content: bytes) -> bool:
-    """Tell whether this is a pack, or what is left of one, and no blob."""
-    return content.startswith(pack_format.MAGIC) or FRAME_MAGIC in content[:4096]
 
 
 def bodies(content: bytes) -> Iterator[bytes]:

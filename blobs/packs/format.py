@@ -13,7 +13,7 @@ Layout, little-endian::
               u32 count, u32 length..., body...        lengths and bodies in the same order
     table   for each frame: u64 start, u32 raw bytes, u32 ordinal of its first body
     index   u64 key..., ascending; then u32 ordinal... in the same order
-    footer  u32 frames, u32 bodies, u64 start of the table, u64 bytes of all bodies,
+    footer  u32 level of compression, u32 frames, u32 bodies, u64 start of the table, u64 bytes of all bodies,
               16 bytes of BLAKE3 over table and index, 16 bytes of BLAKE3 over the footer so far, MAGIC
 
 A key is the first 64 bits of a digest, for digests do not compress: on traffic that shrinks to a
@@ -41,7 +41,7 @@ MAGIC = b"tspack1\n"
 KEY_BYTES = 8
 _CHECK_BYTES = 16
 _FRAME = struct.Struct("<QII")
-_COUNTS = struct.Struct("<IIQQ")
+_COUNTS = struct.Struct("<IIIQQ")
 FOOTER_BYTES = _COUNTS.size + 2 * _CHECK_BYTES + len(MAGIC)
 SALT_BYTES = 8
 SMALLEST_BYTES = len(MAGIC) + SALT_BYTES + FOOTER_BYTES
@@ -51,6 +51,7 @@ SMALLEST_BYTES = len(MAGIC) + SALT_BYTES + FOOTER_BYTES
 class Footer:
     """What stands at the end of a pack."""
 
+    level: int
     frames: int
     bodies: int
     table_start: int
@@ -84,13 +85,15 @@ def key_of(digest: bytes) -> int:
     return int.from_bytes(digest[:KEY_BYTES], "big")
 
 
-def encode_tail(frames: Sequence[FrameSeat], keys: Sequence[int], table_start: int, raw_bytes: int) -> bytes:
+def encode_tail(
+    level: int, frames: Sequence[FrameSeat], keys: Sequence[int], table_start: int, raw_bytes: int
+) -> bytes:
     """Return table, index and footer; ``keys`` are those of the bodies, by ordinal."""
     table = b"".join(_FRAME.pack(frame.start, frame.raw_bytes, frame.first) for frame in frames)
     order = sorted(range(len(keys)), key=keys.__getitem__)
     index = struct.pack(f"<{len(keys)}Q", *(keys[ordinal] for ordinal in order))
     index += struct.pack(f"<{len(keys)}I", *order)
-    footer = _COUNTS.pack(len(frames), len(keys), table_start, raw_bytes) + _check(table + index)
+    footer = _COUNTS.pack(level, len(frames), len(keys), table_start, raw_bytes) + _check(table + index)
     return table + index + footer + _check(footer) + MAGIC
 
 
@@ -99,8 +102,8 @@ def decode_footer(content: bytes, file_bytes: int, where: str) -> Footer:
     counts, sums = content[: _COUNTS.size], content[_COUNTS.size :]
     if len(content) != FOOTER_BYTES or sums[_CHECK_BYTES:] != _check(content[: -_CHECK_BYTES - len(MAGIC)]) + MAGIC:
         raise BlobCorrupt("the footer of a pack", "other bytes", None, where)
-    frames, bodies, table_start, raw_bytes = _COUNTS.unpack(counts)
-    footer = Footer(frames, bodies, table_start, raw_bytes, sums[:_CHECK_BYTES])
+    level, frames, bodies, table_start, raw_bytes = _COUNTS.unpack(counts)
+    footer = Footer(level, frames, bodies, table_start, raw_bytes, sums[:_CHECK_BYTES])
     if footer.size_bytes != file_bytes:
         raise BlobCorrupt(f"a pack of {footer.size_bytes} bytes", f"{file_bytes}", None, where)
     return footer

@@ -77,10 +77,13 @@ class Frame:
 
     def __init__(self, stored: bytes, where: str) -> None:
         self._stored: bytes | None = stored
+        self._stored_bytes = len(stored)
         self._where = where
-        self._decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+        options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        self._decoder: zstd.ZstdDecompressor | None = zstd.ZstdDecompressor(options=options)
         self._content = bytearray()
         self._starts: list[int] = []
+        self._behind_bytes = 0
         self._mutex = threading.Lock()
 
     def __len__(self) -> int:
@@ -90,8 +93,13 @@ class Frame:
 
     @property
     def decoded_bytes(self) -> int:
-        """How much of it is in memory."""
+        """How much of it was decoded."""
         return len(self._content)
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory it takes: until the end was decoded, its stored bytes and the decoder's window as well."""
+        return len(self._content) + (len(self._content) + self._stored_bytes if self._decoder is not None else 0)
 
     def body(self, number: int) -> bytes:
         """Return a body, decoding no further than to its end; BlobCorrupt when that cannot be."""
@@ -112,9 +120,9 @@ class Frame:
         """Decode to the end; returns how many stored bytes behind the frame are not its own."""
         with self._mutex:
             self._decode_to(self._bounds()[-1] + 1, to_end=True)
-            if len(self._content) != self._bounds()[-1] or not self._decoder.eof:
+            if len(self._content) != self._bounds()[-1] or self._decoder is not None:
                 raise self._corrupt("the end of the frame behind its last body", "more")
-            return len(self._decoder.unused_data)
+            return self._behind_bytes
 
     def _bounds(self) -> list[int]:
         """Return where each body begins, and where the last one ends."""
@@ -135,7 +143,7 @@ class Frame:
 
     def _decode_to(self, end: int, to_end: bool = False) -> None:
         while len(self._content) < end:
-            if self._decoder.eof:
+            if self._decoder is None:
                 if to_end:
                     return
                 raise self._corrupt(f"{end} bytes in the frame", f"{len(self._content)}")
@@ -148,6 +156,9 @@ class Frame:
             if not piece and not self._decoder.eof and self._decoder.needs_input:
                 raise self._corrupt("a whole zstd frame", f"one cut short after {len(self._content)} bytes")
             self._content += piece
+            if self._decoder.eof:
+                self._behind_bytes = len(self._decoder.unused_data)
+                self._decoder = None
 
     def _corrupt(self, wanted: str, found: str) -> BlobCorrupt:
         return BlobCorrupt(wanted, found, None, self._where)

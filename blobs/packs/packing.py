@@ -34,6 +34,8 @@ from blobs.reading import read_body
 PACK_RAW_BYTES = 2**30
 PACK_STORED_BYTES = 64 * 2**20
 """A pack is closed at either: one that retention has to rewrite should be copied in a second."""
+MOST_PACK_BYTES = 256 * 2**20
+"""No pack is larger: one of incompressible bodies is closed by its last frame."""
 SMALL_RAW_BYTES = 64 * 2**20
 """Below this a pack is small: it is not closed for the sake of a shelf, and it is packed anew with others."""
 WINDOW_RAW_BYTES = 64 * 2**20
@@ -75,17 +77,17 @@ class PackSummary:
 
 def stage(tier: PackTier, bodies: Mapping[Digest, bytes]) -> Staged:
     """Make many bodies on their way in one pack: durable, yet invisible."""
-    with tier.writing() as begun:
+    with tier.writing(frame.FAST_LEVEL) as begun:
         some: list[Body] = []
         some_bytes = 0
         for body in bodies.items():
             some.append(body)
             some_bytes += len(body[1])
             if some_bytes >= frame.RAW_BYTES:
-                begun.add(some, frame.FAST_LEVEL)
+                begun.add(some)
                 some, some_bytes = [], 0
         if some:
-            begun.add(some, frame.FAST_LEVEL)
+            begun.add(some)
         return begun.finish()
 
 
@@ -176,9 +178,9 @@ class Packing:
 
 
 def small_packs(tier: PackTier) -> list[Pack]:
-    """Return the packs worth packing anew, the oldest first: small ones, unless there is only one, made with care."""
+    """Return the packs worth packing anew, the oldest first: small ones, or the only one if it was made in haste."""
     small = [pack for pack in tier if pack.live_bodies and pack.footer.raw_bytes < SMALL_RAW_BYTES]
-    return small[::-1] if len(small) > 1 else []
+    return small[::-1] if len(small) > 1 or any(pack.footer.level < frame.LEVEL for pack in small) else []
 
 
 def unpack(
@@ -269,13 +271,13 @@ class _Packs:
 
     def _write_frame(self) -> None:
         if self._frame:
-            self._writing().add(self._frame, self._packing.level)
+            self._writing().add(self._frame)
             self._packing.note(len(self._frame))
             self._frame, self._frame_bytes = [], 0
 
     def _writing(self) -> PackInWriting:
         if self._open is None:
-            self._open = self._stack.enter_context(self._tier.writing())
+            self._open = self._stack.enter_context(self._tier.writing(self._packing.level))
         return self._open
 
 

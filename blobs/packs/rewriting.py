@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from blobs.backends.base import Deleted
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt
-from blobs.packs import frame
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
 from blobs.packs.tier import PackTier
@@ -51,7 +50,7 @@ def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -
     """Copy the live bodies into another pack and give this one up; False when a part of it is damaged."""
     keys = pack.index.keys_by_ordinal()
     try:
-        with tier.writing() as begun:
+        with tier.writing(pack.footer.level) as begun:
             for number in range(len(pack.seats)):
                 _copy_frame(tier, pack, number, keys, begun)
             staged = begun.finish()
@@ -71,7 +70,7 @@ def _copy_frame(tier: PackTier, pack: Pack, number: int, keys: Sequence[int], be
         begun.writer.copy(tier.frame_stored(pack, number), seat.raw_bytes, [keys[ordinal] for ordinal in live])
     elif live:
         bodies = tier.frame_bodies(pack, number)
-        begun.add([(Digest.of(body), body) for body in (bodies[o - seat.first] for o in live)], frame.LEVEL)
+        begun.add([(Digest.of(body), body) for body in (bodies[o - seat.first] for o in live)])
 
 
 def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManager[object]) -> Deleted:

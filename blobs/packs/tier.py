@@ -169,8 +169,8 @@ class PackTier:
         return heapq.merge(*(_entries(pack) for pack in self._packs), key=lambda entry: entry[0])
 
     @contextmanager
-    def writing(self) -> Iterator[PackInWriting]:
-        """Begin a pack; unless `finish` was called at the end of it, nothing stays behind."""
+    def writing(self, level: int) -> Iterator[PackInWriting]:
+        """Begin a pack of this level; unless `finish` was called at the end of it, nothing stays behind."""
         with self._translated("writing a pack"):
             self._make_directory()
             token = secrets.token_hex(8)
@@ -178,7 +178,7 @@ class PackTier:
             try:
                 fd = os.open(token + layout.UNFINISHED, _NEW_FILE, layout.FILE_MODE, dir_fd=self._directory)
                 try:
-                    begun = PackInWriting(fd, token)
+                    begun = PackInWriting(fd, token, level)
                     yield begun
                 finally:
                     os.close(fd)
@@ -272,11 +272,21 @@ class PackTier:
             return False
         return name not in known and layout.pack_path(parsed[0]) not in self.damaged
 
-    def distrust(self, path: str) -> None:
-        """Find nothing in the pack at a path any more, in this process."""
+    @contextmanager
+    def without(self, paths: Collection[str]) -> Iterator[None]:
+        """Find nothing in the packs at these paths inside the block, and in those that it takes away no more."""
         with self._mutex:
-            self.damaged.pop(path, None)
-            self._packs = tuple(pack for pack in self._packs if pack.path != path)
+            hidden = [pack for pack in self._packs if pack.path in paths]
+            self._packs = tuple(pack for pack in self._packs if pack.path not in paths)
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._packs += tuple(pack for pack in hidden if self._is_there(pack))
+
+    def forget_damaged(self, path: str) -> None:
+        """Tell of a pack that could not be opened no more: it is gone from its place."""
+        self.damaged.pop(path, None)
 
     def close(self) -> None:
         """Let go of the directory; may be called twice."""
@@ -323,6 +333,13 @@ class PackTier:
             finally:
                 os.close(fd)
         return [pack]
+
+    def _is_there(self, pack: Pack) -> bool:
+        try:
+            os.stat(layout.pack_name(pack.name), dir_fd=self._directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
 
     def _frame(self, pack: Pack, number: int) -> Frame:
         key = pack.name, number

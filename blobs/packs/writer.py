@@ -16,8 +16,9 @@ from blobs.packs.format import FrameSeat, key_of
 class PackWriter:
     """Writes one pack into an open file; lets OSError through."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, level: int) -> None:
         self._fd = fd
+        self._level = level
         self._hasher = blake3()
         self._seats: list[FrameSeat] = []
         self._keys: list[int] = []
@@ -35,10 +36,10 @@ class PackWriter:
         """Bytes of all bodies so far."""
         return self._raw_bytes
 
-    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
+    def add(self, bodies: Sequence[tuple[Digest, bytes]]) -> None:
         """Write bodies as one frame."""
         contents = [body for _, body in bodies]
-        stored = frame.encode(contents, level)
+        stored = frame.encode(contents, self._level)
         self.copy(stored, frame.raw_bytes_of(contents), [key_of(digest) for digest, _ in bodies])
 
     def copy(self, stored: bytes, raw_bytes: int, keys: Sequence[int]) -> None:
@@ -50,7 +51,7 @@ class PackWriter:
 
     def finish(self) -> Digest:
         """Write the rest and make the file durable; returns its name."""
-        self._write(pack_format.encode_tail(self._seats, self._keys, self.size_bytes, self._raw_bytes))
+        self._write(pack_format.encode_tail(self._level, self._seats, self._keys, self.size_bytes, self._raw_bytes))
         durable.sync_file(self._fd)
         return Digest(self._hasher.digest())
 
@@ -63,15 +64,15 @@ class PackWriter:
 class PackInWriting:
     """A pack between its first byte and its staging."""
 
-    def __init__(self, fd: int, token: str) -> None:
+    def __init__(self, fd: int, token: str, level: int) -> None:
         self._token = token
-        self.writer = PackWriter(fd)
+        self.writer = PackWriter(fd, level)
         self.stored_bytes: dict[Digest, int] = {}
         self.staged: Staged | None = None
 
-    def add(self, bodies: Sequence[tuple[Digest, bytes]], level: int) -> None:
+    def add(self, bodies: Sequence[tuple[Digest, bytes]]) -> None:
         """Write bodies as one frame."""
-        self.writer.add(bodies, level)
+        self.writer.add(bodies)
         self.stored_bytes.update((digest, 0) for digest, _ in bodies)
 
     def finish(self) -> Staged:

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 
 import pytest
 
@@ -18,7 +19,7 @@ def between(store, clock):
     """`between(policy, act)` plans, lets something happen, then applies the plan."""
 
     def run(policy, act):
-        pruner = Pruner(store._database, store._blobs, store._writing("prune").bodies_went)
+        pruner = Pruner(store._database, store._blobs, store._writing("prune").bodies_went, time.time_ns)
         plan = pruner.plan(policy, clock.now_ms)
         act()
         return pruner.apply(plan)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blobs import Place
 from tracestore import DEFAULT_RETENTION, InputInvalid, RetentionPolicy
-from tracestore.maintenance.retention import BodyUse, disk_bytes, plan_evictions
+from tracestore.maintenance.retention import BodyUse, Remaining, plan_evictions
 
 
 @pytest.mark.parametrize(
@@ -40,9 +41,13 @@ def test_the_default_is_a_week_and_256_mebibytes():
     assert (DEFAULT_RETENTION.max_age_ms, DEFAULT_RETENTION.max_total_body_bytes) == (7 * 86_400_000, 256 * 2**20)
 
 
+def loose(name, size_bytes):
+    return BodyUse(name, [Place(name, size_bytes, 1)])
+
+
 def evicted(sizes, cap):
-    bodies = [BodyUse(bytes([97 + n]), size, n * 1000) for n, size in enumerate(sizes)]
-    return [body.digest.decode() for body in plan_evictions(bodies, sum(sizes), cap)]
+    bodies = [loose(bytes([97 + n]), size) for n, size in enumerate(sizes)]
+    return [digest.decode() for digest in plan_evictions(bodies, Remaining(sum(sizes)), cap)]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +80,27 @@ def test_no_more_bodies_are_read_than_go():
     def bodies():
         for n in range(1000):
             read.append(n)
-            yield BodyUse(b"", 10, n)
+            yield loose(b"%d" % n, 10)
 
-    assert len(plan_evictions(bodies(), 10_000, 9_970)) == 3
+    assert len(plan_evictions(bodies(), Remaining(10_000), 9_970)) == 3
     assert len(read) == 3
 
 
-@pytest.mark.parametrize(("stored", "on_disk"), [(0, 0), (1, 4096), (4096, 4096), (4097, 8192)])
-def test_a_file_takes_whole_blocks(stored, on_disk):
-    assert disk_bytes(stored) == on_disk
+def test_bodies_that_are_compressed_together_go_together():
+    frame, other = Place("frame", 1_000, 2), Place("other", 1_000, 2)
+    bodies = [BodyUse(b"a", [frame]), BodyUse(b"b", [other]), BodyUse(b"c", [frame]), BodyUse(b"d", [other])]
+    assert plan_evictions(bodies, Remaining(2_000), 1_500) == [b"a", b"c"]
+    assert plan_evictions(bodies, Remaining(2_000), 999) == [b"a", b"b", b"c", b"d"]
+    assert plan_evictions(bodies, Remaining(2_000), 2_000) == []
+
+
+def test_what_goes_anyway_counts_before_anything_is_evicted():
+    frame = Place("frame", 1_000, 3)
+    remaining = Remaining(1_500)
+    remaining.take([frame])
+    remaining.take([frame])
+    assert plan_evictions([BodyUse(b"c", [frame]), loose(b"d", 500)], remaining, 600) == [b"c"]
+
+
+def test_a_body_that_is_nowhere_is_not_evicted():
+    assert plan_evictions([BodyUse(b"a", []), loose(b"b", 10)], Remaining(10), 0) == [b"b"]

@@ -4,7 +4,7 @@ Age counts from the earlier of a record's own time and the time it was stored, e
 a clock that runs ahead never expires.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import arro3.core as arrow
 
 from tracestore.database.connection import Database, translated
 
-_AGE = "least(timestamp, inserted_at)"
+AGE = "least(timestamp, inserted_at)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,16 @@ class Retention:
             row = cursor.execute("SELECT count(*) FROM raw.prunes WHERE records_deleted > 0").fetchone()
         return bool(row and row[0])
 
-    def body_uses(self, survivors: Survivors) -> Iterator[tuple[bytes, int, int]]:
-        """Yield digest, stored bytes and newest use (ns) of the bodies present and named, longest unused first."""
-        return self._stream(
-            f"SELECT r.body_digest, any_value(b.stored_bytes), max(epoch_ns({_AGE})) AS newest"
+    def body_uses(self, survivors: Survivors) -> Generator[bytes, None, None]:
+        """Yield the digests of the bodies present and named, longest unused first."""
+        rows = self._stream(
+            f"SELECT r.body_digest, max(epoch_ns({AGE})) AS newest"
             " FROM raw.records r JOIN raw.bodies b ON b.digest = r.body_digest"
             f" WHERE b.state = 'present' AND {survivors.condition}"
             " GROUP BY r.body_digest ORDER BY newest, r.body_digest"
         )
-
-    def stored_sizes(self, survivors: Survivors) -> Iterator[tuple[int, int]]:
-        """Yield each stored size of a body that is present and named, and how many have it."""
-        return self._stream(
-            "SELECT stored_bytes, count(*) FROM raw.bodies b WHERE state = 'present' AND EXISTS"
-            f" (SELECT 1 FROM raw.records WHERE body_digest = b.digest AND {survivors.condition}) GROUP BY stored_bytes"
-        )
+        for digest, _ in rows:
+            yield digest
 
     def live_digests(self, survivors: Survivors) -> Iterator[bytes]:
         """Yield the digests that are present and named by a survivor, in ascending order."""
@@ -100,7 +95,7 @@ class Retention:
         if not digests:
             return set()
         with translated("looking for new references"), self._database.reading() as cursor:
-            cursor.register("chosen", _table(digests))
+            cursor.register("chosen", digest_table(digests))
             rows = cursor.execute(
                 "SELECT DISTINCT body_digest FROM raw.records"
                 " WHERE seq > ? AND body_digest IN (SELECT digest FROM chosen)",
@@ -113,7 +108,7 @@ class Retention:
         if not digests:
             return set()
         with translated("reading the ledger"), self._database.reading() as cursor:
-            cursor.register("chosen", _table(digests))
+            cursor.register("chosen", digest_table(digests))
             rows = cursor.execute(
                 "SELECT digest FROM raw.bodies WHERE state = 'evicted' AND digest IN (SELECT digest FROM chosen)"
             ).fetchall()
@@ -145,7 +140,7 @@ class Retention:
     def _change(self, sql: str, digests: Sequence[bytes]) -> None:
         if digests:
             with self._database.writing() as cursor:
-                cursor.register("chosen", _table(digests))
+                cursor.register("chosen", digest_table(digests))
                 cursor.execute(sql)
                 cursor.unregister("chosen")
 
@@ -161,10 +156,11 @@ def _digests(join: Literal["SEMI", "ANTI"], survivors: Survivors) -> str:
 def _expired(cutoff_ns: int) -> str:
     cutoff = f"make_timestamp_ns({int(cutoff_ns)})"
     return (
-        f"(turn_id IS NULL AND {_AGE} < {cutoff}) OR turn_id IN (SELECT turn_id FROM raw.records"
-        f" WHERE turn_id IS NOT NULL GROUP BY turn_id HAVING max({_AGE}) < {cutoff})"
+        f"(turn_id IS NULL AND {AGE} < {cutoff}) OR turn_id IN (SELECT turn_id FROM raw.records"
+        f" WHERE turn_id IS NOT NULL GROUP BY turn_id HAVING max({AGE}) < {cutoff})"
     )
 
 
-def _table(digests: Sequence[bytes]) -> arrow.Table:
+def digest_table(digests: Sequence[bytes]) -> arrow.Table:
+    """Return digests as a table of one column."""
     return arrow.Table.from_pydict({"digest": arrow.Array(list(digests), type=arrow.DataType.binary())})

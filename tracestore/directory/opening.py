@@ -45,6 +45,13 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
     return layout, lock
 
 
+def mark_no_pack(layout: StoreLayout) -> None:
+    """Keep the bodies of a store in files of their own, for good."""
+    with disk_errors_translated("mark the store", layout.no_pack):
+        if not layout.no_pack.exists():
+            durable.write_file(layout.no_pack, b"bodies stay in files of their own while this file is here\n")
+
+
 def needs_database(layout: StoreLayout, *, create: bool) -> bool:
     """Tell whether the database has to be made; StoreBroken where it is missing and may not be."""
     with disk_errors_translated("open the store", layout.root):

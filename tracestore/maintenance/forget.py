@@ -107,7 +107,7 @@ class Forgetting:
 
     def _erase_bodies(self, target: Target, named: set[bytes]) -> tuple[int, int]:
         """Delete blobs that nothing names any more, or the one of the digest; returns blobs and quarantined copies."""
-        with self._blobs.lock, blob_errors_translated():
+        with self._blobs.packing, self._blobs.lock, blob_errors_translated():
             if target.digest is not None:
                 doomed = [target.digest]
                 self._bodies_went(1)
@@ -117,7 +117,9 @@ class Forgetting:
                 self._bodies_went(0)
                 self._retention.forget_bodies(doomed)
                 self._retention.forget_gone_bodies()
-            return self._blobs.delete(doomed).blobs, self._blobs.erase_aside(doomed)
+            there = sum(digest in self._blobs for digest in doomed)
+            self._blobs.erase(doomed)
+            return there, self._blobs.erase_aside(doomed)
 
     def _segments(self) -> Iterator[str]:
         for directory in (self._layout.journal, self._layout.inserted):

@@ -7,27 +7,32 @@ a crash, never a row that names a missing body:
     evict   2 choose bodies over the byte cap, least recently used first; their rows stay
     secure  3 take a snapshot where one is due; 1 and 2 were noted before they happen, for a rebuild
     sweep   4 for each chunk of dead blobs, under the lock that every writer holds: look again who
-              is named, change the ledger, then unlink
-    return  5 compact the database file once enough of it is dead
+              is named, change the ledger, then unlink, or give up in a pack
+    return  5 remove what was replaced an hour ago; over the cap, everything that was
+            6 compact the database file once enough of it is dead
 
-While a backup copies the store, 2 and 4 wait for the next prune: what it copies must not go.
+The cap counts the files of bodies as `du` does, packs and what waits for removal included. Bodies in a pack
+give their bytes back a frame at a time, so that they are evicted.
+
+While a backup copies the store, 2, 4 and 5 wait for the next prune: what it copies must not go.
 
 A policy deletes only where it was given: opening or reading a store never prunes.
 """
 
 import heapq
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
 
-from blobs import BlobStore, Digest, SweepPlan, SweepSummary
+from blobs import BlobStore, Deleted, Digest, SweepPlan, SweepSummary
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, compaction
 from tracestore.database.retention import Retention, Survivors
 from tracestore.errors import PruneRefused, StoreUnavailable
 from tracestore.maintenance.recovery import Recovery
-from tracestore.maintenance.retention import BodyUse, RetentionPolicy, disk_bytes, plan_evictions
+from tracestore.maintenance.retention import GRACE_MS, BodyUse, Remaining, RetentionPolicy, plan_evictions
 from tracestore.maintenance.summary import PruneSummary
 from tracestore.record import NS_PER_MS
 
@@ -45,6 +50,8 @@ class PrunePlan:
     """The last row that the plan knows: newer ones are looked at before a body goes."""
     expired_records: int
     evicted: frozenset[bytes]
+    is_over_cap: bool
+    """Whether bodies take more bytes than they may: then nothing that was replaced waits."""
     unnamed_bodies: int
     """Bodies that the ledger has as present and that no surviving record names."""
     sweep: SweepPlan
@@ -69,6 +76,7 @@ class Pruner:
         database: Database,
         blobs: BlobStore,
         bodies_went: Callable[[int], None],
+        now_ns: Callable[[], int],
         recovery: Recovery | None = None,
     ) -> None:
         """``bodies_went`` is told, under the lock, that bodies are about to go, and how many stay in the ledger."""
@@ -77,6 +85,7 @@ class Pruner:
         self._blobs = blobs
         self._retention = Retention(database)
         self._bodies_went = bodies_went
+        self._now_ns = now_ns
 
     def plan(self, policy: RetentionPolicy, now_ms: int) -> PrunePlan:
         """Work out what should go; changes nothing."""
@@ -91,17 +100,22 @@ class Pruner:
         survivors = Survivors(cutoff_ns)
         newest_seq = self._retention.newest_seq()
         expired = 0 if cutoff_ns is None else self._retention.count_expired(cutoff_ns)
-        evicted = frozenset(body.digest for body in self._evictions(policy, survivors))
-        live = self._retention.live_digests(survivors)
+        first = self._compare(survivors, frozenset())
+        evicted, is_over_cap = self._evictions(policy, survivors, first[0])
+        sweep, unnamed = self._compare(survivors, evicted) if evicted else first
+        return PrunePlan(policy, survivors, newest_seq, expired, evicted, is_over_cap, unnamed, sweep)
+
+    def _compare(self, survivors: Survivors, evicted: frozenset[bytes]) -> tuple[SweepPlan, int]:
+        """Return what a sweep would do, and how many bodies are present that no survivor names."""
         unnamed = count()
         retired = heapq.merge(
             (digest for digest, _ in zip(self._retention.retired_digests(survivors), unnamed, strict=False)),
             self._retention.gone_digests(),
             sorted(evicted),
         )
+        live = (digest for digest in self._retention.live_digests(survivors) if digest not in evicted)
         with blob_errors_translated():
-            sweep = self._blobs.plan((digest for digest in live if digest not in evicted), retired)
-        return PrunePlan(policy, survivors, newest_seq, expired, evicted, next(unnamed), sweep)
+            return self._blobs.plan(live, retired), next(unnamed)
 
     def apply(self, plan: PrunePlan, *, force: bool = False, on_progress: Progress | None = None) -> PruneSummary:
         """Do what the plan says, as far as it still holds; returns what really happened."""
@@ -128,6 +142,7 @@ class Pruner:
 
         with self._recovery.removing_allowed() if self._recovery else nullcontext(True) as is_allowed:
             swept = self._sweep(plan, confirm, force, on_progress) if is_allowed else SweepSummary()
+            released = self._release(plan) if is_allowed else Deleted()
         if records:
             self._retention.forget_gone_bodies()
         if records or evicted:
@@ -138,9 +153,10 @@ class Pruner:
         return PruneSummary(
             records_deleted=records,
             bodies_deleted=swept.blobs_deleted,
-            bytes_reclaimed=swept.bytes_reclaimed + swept.leftover_bytes + database_bytes,
+            bytes_reclaimed=swept.bytes_reclaimed + swept.leftover_bytes + released.bytes_reclaimed + database_bytes,
+            bytes_waiting=self._blobs.waiting().allocated_bytes,
             bodies_evicted=len(evicted),
-            files_deleted=swept.blobs_deleted + swept.leftovers_deleted,
+            files_deleted=swept.files_deleted + swept.leftovers_deleted + released.blobs,
             database_bytes_reclaimed=database_bytes,
             sweep_postponed=not is_allowed and plan.sweep.dead_count > 0,
         )
@@ -166,18 +182,32 @@ class Pruner:
     def _sweep(self, plan: PrunePlan, confirm: Confirm, force: bool, on_progress: Progress | None) -> SweepSummary:
         """Delete the bodies."""
         with blob_errors_translated():
-            return self._blobs.apply(plan.sweep, confirm, force, on_progress)
+            return self._blobs.apply(plan.sweep, confirm, force, on_progress, at_once=plan.is_over_cap)
 
-    def _evictions(self, policy: RetentionPolicy, survivors: Survivors) -> Iterable[BodyUse]:
-        if policy.max_total_body_bytes is None:
-            return ()
-        total_bytes = sum(disk_bytes(size) * count for size, count in self._retention.stored_sizes(survivors))
-        with closing(self._uses(survivors)) as uses:  # it is read only as far as bodies have to go
-            return plan_evictions(uses, total_bytes, policy.max_total_body_bytes)
+    def _release(self, plan: PrunePlan) -> Deleted:
+        """Remove what was replaced."""
+        with blob_errors_translated():
+            return self._blobs.release(math.inf if plan.is_over_cap else (self._now_ns() - GRACE_MS * NS_PER_MS) / 1e9)
 
-    def _uses(self, survivors: Survivors) -> Generator[BodyUse, None, None]:
-        for digest, stored_bytes, newest_use_ns in self._retention.body_uses(survivors):
-            yield BodyUse(digest, disk_bytes(stored_bytes), newest_use_ns)
+    def _evictions(
+        self, policy: RetentionPolicy, survivors: Survivors, sweep: SweepPlan
+    ) -> tuple[frozenset[bytes], bool]:
+        """Return the bodies that have to go, and whether there is too much on disk."""
+        cap_bytes = policy.max_total_body_bytes
+        if cap_bytes is None:
+            return frozenset(), False
+        with blob_errors_translated():
+            tiers = self._blobs.tiers()
+            total_bytes = tiers.loose_bytes + tiers.pack_bytes
+            if total_bytes <= cap_bytes:
+                return frozenset(), False
+            places = self._blobs.places()
+            remaining = Remaining(total_bytes - self._blobs.waiting().allocated_bytes)
+            for digest in sweep.dead:
+                remaining.take(places.of(digest))
+            with closing(self._retention.body_uses(survivors)) as uses:  # read only as far as bodies have to go
+                bodies = (BodyUse(digest, places.of(Digest(digest))) for digest in uses)
+                return frozenset(plan_evictions(bodies, remaining, cap_bytes)), True
 
     def _check(self, plan: PrunePlan, force: bool) -> None:
         """Fail closed before the first deletion: rows must not go when their bodies cannot follow."""

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from blobs import BlobStore, Digest, Staged, codec
-from blobs.layout import QUARANTINE
+from blobs.layout import PACKS, QUARANTINE
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database
 from tracestore.database.mending import put_ledger_rows
@@ -61,8 +61,10 @@ def repair_store(
     """
     found = verify_store(database, blobs, data=True, snapshots=layout.snapshots, on_progress=on_progress).findings
     damaged = {layout.root / one.path for one in found if one.kind == "snapshot" and one.path is not None}
-    with blobs.lock, blob_errors_translated():
-        repair = _Repair(database, blobs, found)
+    packs = {one.path for one in found if one.path is not None and _is_damaged_pack(one)}
+    with blobs.packing, blobs.lock, blob_errors_translated(), blobs.without(packs):
+        only_there = verify_store(database, blobs, data=False).findings if packs else ()
+        repair = _Repair(database, blobs, found, [one for one in only_there if one.kind == "missing"])
         if not apply:
             repair.search(sources.bodies(layout, blobs, repair.suspects, donor, journals, repair.wanted), stage=False)
             repair.plan()
@@ -85,18 +87,28 @@ def repair_store(
 class _Repair:
     """One repair of one store, under its lock."""
 
-    def __init__(self, database: Database, blobs: BlobStore, found: Sequence[Damage]) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, found: Sequence[Damage], in_packs: Sequence[Damage]
+    ) -> None:
+        """``in_packs`` are the bodies that only damaged packs may hold."""
         self._database = database
         self._blobs = blobs
         self._found = found
+        self._in_packs = {Digest.parse(one.subject) for one in in_packs}
         self._staged: list[Staged] = []
         self._places: dict[str, str] = {}
         self.mends: list[Mend] = []
         self._odd = [one.path for one in found if one.kind in _AT_ONCE and one.path is not None]
         self._careful = {
-            Digest.parse(one.subject): one.path for one in found if one.kind in _ONCE_REPLACED and one.path is not None
+            Digest.parse(one.subject): one.path
+            for one in found
+            if one.kind in _ONCE_REPLACED and one.path is not None and _is_digest(one)
         }
-        accused = (Digest.parse(one.subject) for one in found if one.kind in _OF_A_BODY and _is_digest(one))
+        self._careful_packs = [
+            one.path for one in found if one.kind in _ONCE_REPLACED and one.path is not None and _is_damaged_pack(one)
+        ]
+        accused = {Digest.parse(one.subject) for one in found if one.kind in _OF_A_BODY and _is_digest(one)}
+        accused |= self._in_packs
         self._bodies = {body.digest: body for body in bodies_in_question(database, blobs, accused)}
         self.wanted = {d for d, body in self._bodies.items() if body.size_bytes is None and not body.is_evicted}
         self.wanted |= self._bodies.keys() & self._careful.keys()
@@ -104,7 +116,7 @@ class _Repair:
     @property
     def suspects(self) -> list[str]:
         """Paths of files found damaged, wherever they are now: one may hold a body that another lacks."""
-        return [self._places.get(path, path) for path in (*self._odd, *self._careful.values())]
+        return [self._places.get(path, path) for path in (*self._odd, *self._careful.values(), *self._careful_packs)]
 
     def make_room(self, log: UndoLog) -> None:
         """Set aside what stands in the root, where `stage` or a directory of blobs has to be."""
@@ -179,14 +191,20 @@ class _Repair:
         """Say what was done, or would be, and what is not as it should be after it."""
         stuck = {str(digest) for digest in self._stuck}
         remaining = [one for one in left if not one.harmless and one.subject not in stuck]
-        remaining += [one for one in self._found if one.kind in _ONCE_REPLACED and one.subject in stuck]
+        kept = stuck | (set(self._careful_packs) if self._keeps_packs else set())
+        remaining += [one for one in self._found if one.kind in _ONCE_REPLACED and one.subject in kept]
         lost = sum(body.row.state == "lost" for body in self._bodies.values() if body.digest not in self._stuck)
         return RepairReport(applied=applied, mends=tuple(self.mends), remaining=tuple(remaining), lost=lost, log=log)
 
     @property
     def _stuck(self) -> set[Digest]:
         """What the disk refuses to read, or reads only today, and nobody else has: it is left as it is."""
-        return self.wanted & self._careful.keys()
+        return self.wanted & (self._careful.keys() | (self._in_packs if self._careful_packs else set()))
+
+    @property
+    def _keeps_packs(self) -> bool:
+        """Tell whether packs that cannot be read, or only today, have to stay for what nobody else has."""
+        return bool(self._careful_packs and self.wanted & self._in_packs)
 
     def _stage(self, batch: dict[Digest, bytes]) -> None:
         if batch:
@@ -198,7 +216,8 @@ class _Repair:
     def _to_set_aside(self) -> list[str]:
         """Return what is wrong where it is, and what has a replacement now."""
         replaced = [path for digest, path in self._careful.items() if digest not in self.wanted]
-        return list(dict.fromkeys((*self._odd, *replaced)))
+        packs = () if self._keeps_packs else self._careful_packs
+        return list(dict.fromkeys((*self._odd, *replaced, *packs)))
 
     def _to_protect(self) -> list[Damage]:
         aside = set(self._to_set_aside())
@@ -232,6 +251,10 @@ class _Repair:
 
 def _is_digest(finding: Damage) -> bool:
     return len(finding.subject) == 64 and "/" not in finding.subject
+
+
+def _is_damaged_pack(finding: Damage) -> bool:
+    return finding.kind in ("corrupt", *_ONCE_REPLACED) and (finding.path or "").startswith(f"{PACKS}/")
 
 
 def _rename(path: Path, to: Path) -> None:

@@ -1,16 +1,17 @@
 """What should go: the retention policy, and which bodies it evicts. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from blobs import Place
 from tracestore.errors import InputInvalid
 from tracestore.units import parse_duration_ms, parse_size_bytes
 
 _Value = TypeVar("_Value")
 
-DISK_BLOCK_BYTES = 4096
-"""What a file's size is rounded up to when bytes on disk are estimated."""
+GRACE_MS = 3_600_000
+"""Files of bodies that were replaced wait so long, for a copy of the directory that is running."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -44,32 +45,46 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BodyUse:
-    """A body on disk and the newest time a record used it."""
+    """A body on disk and where it is."""
 
     digest: bytes
-    disk_bytes: int
-    newest_use_ns: int
+    places: Sequence[Place]
 
 
-def disk_bytes(stored_bytes: int) -> int:
-    """Return what a file of this size takes up, in whole disk blocks."""
-    return -(-stored_bytes // DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES
+class Remaining:
+    """What is on disk while one body after the other is thought away."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self.total_bytes = total_bytes
+        self._live: dict[Hashable, int] = {}
+
+    def take(self, places: Iterable[Place]) -> None:
+        """Think a body away; bytes come back with the last body of a place."""
+        for place in places:
+            left = self._live.get(place.unit, place.live_bodies) - 1
+            self._live[place.unit] = left
+            if left == 0:
+                self.total_bytes -= place.size_bytes
+
+    def is_empty(self, place: Place) -> bool:
+        """Tell whether no body is left in a place."""
+        return self._live.get(place.unit, place.live_bodies) <= 0
 
 
-def plan_evictions(bodies: Iterable[BodyUse], total_bytes: int, cap_bytes: int) -> list[BodyUse]:
-    """Return the bodies to drop, least recently used first, until the rest fits under the cap.
+def plan_evictions(bodies: Iterable[BodyUse], remaining: Remaining, cap_bytes: int) -> list[bytes]:
+    """Return the digests to drop, least recently used first, until the rest fits under the cap.
 
-    ``bodies`` come in that order already; no more of them are read than are dropped.
+    ``bodies`` come in that order already; no more of them are read than are needed. Bodies that are
+    compressed together go together: one whose neighbours stay would give nothing back, so it stays.
     """
-    evicted: list[BodyUse] = []
-    if total_bytes <= cap_bytes:
-        return evicted
-    for body in bodies:
-        evicted.append(body)
-        total_bytes -= body.disk_bytes
-        if total_bytes <= cap_bytes:
-            break
-    return evicted
+    taken: list[BodyUse] = []
+    if remaining.total_bytes > cap_bytes:
+        for body in bodies:
+            taken.append(body)
+            remaining.take(body.places)
+            if remaining.total_bytes <= cap_bytes:
+                break
+    return [body.digest for body in taken if any(map(remaining.is_empty, body.places))]
 
 
 def _named(name: str, parse: Callable[[_Value], int], value: _Value) -> int:

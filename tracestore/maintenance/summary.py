@@ -15,6 +15,8 @@ class PruneSummary:
     """Bytes returned to the file system, as `du` counts them: blobs and the database file."""
     bodies_evicted: int = 0
     """Those of the deleted bodies that the byte cap took; their rows stay."""
+    bytes_waiting: int = 0
+    """Bytes of files that were replaced, and stay an hour for a copy that may be running."""
     files_deleted: int = 0
     database_bytes_reclaimed: int = 0
     sweep_postponed: bool = False
@@ -26,6 +28,29 @@ class PruneSummary:
         both = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         flags = {name: bool(both[name]) for name in ("sweep_postponed", "dry_run")}
         return PruneSummary(**both | flags)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackReport:
+    """What packing did."""
+
+    bodies: int = 0
+    """Bodies written into packs, those that came from small packs included."""
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+    """Bytes of the packs that were written, as `du` counts them."""
+    packs: int = 0
+    merged_packs: int = 0
+    """Small packs whose bodies moved."""
+    skipped: int = 0
+    """Bodies that could not be read: they stay where they are, `verify` tells why."""
+    is_complete: bool = True
+    """False when it was told to stop; the next one goes on."""
+    bytes_reclaimed: int = 0
+    """Bytes of what was replaced earlier, and is gone now."""
+    files_waiting: int = 0
+    """Files that are replaced, and stay an hour for a copy of the directory that may be running."""
+    bytes_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,10 +32,10 @@ def command(id_: str, with_body: bool, store: Path, as_json: bool) -> None:
         records = find_records(opened, id_)
         if not records:
             raise _unknown(opened, id_)
+        if with_body:
+            opened.fetch_bodies(records)
         for record in records:
-            if with_body:
-                opened.fetch_body(record)
-            elif record.body_digest is not None:
+            if record.body_digest is not None and not with_body:
                 record.body_state = opened.reader.body_state(bytes.fromhex(record.body_digest)) or "lost"
     if as_json:
         print_json([_members(record, with_body) for record in records])

@@ -1,0 +1,105 @@
+"""Packing: bodies that belong together move into packs, where they take up a fraction.
+
+    1 ask the rows which bodies belong together: runs of one conversation and one day
+    2 move loose blobs, then the bodies of small packs, run by run (`blobs.packs.packing`)
+    3 remove what was replaced an hour ago, unless a backup copies the store
+
+By itself a collector does this once loose blobs are many: a small store stays plain gzip files, which
+any tool reads.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+
+from blobs import BlobStore, Deleted, Digest, PackSummary, Run
+from tracestore.bodies import blob_errors_translated
+from tracestore.database import Database
+from tracestore.database.belonging import belongings
+from tracestore.maintenance.recovery import Recovery
+from tracestore.maintenance.retention import GRACE_MS
+from tracestore.maintenance.summary import PackReport
+from tracestore.record import NS_PER_MS
+
+SETTLED_MS = 60_000
+"""Bodies younger than this are not packed by themselves: others of their conversation are about to come."""
+LOOSE_BLOBS = 4_000
+LOOSE_BYTES = 256 * 2**20
+SMALL_PACKS = 16
+"""Above any of these a collector packs by itself."""
+
+Progress = Callable[[int, int], None]
+
+
+def is_due(blobs: BlobStore) -> bool:
+    """Tell whether there is enough to pack by itself."""
+    with blob_errors_translated():
+        tiers, waiting = blobs.tiers(), blobs.waiting()
+    return (
+        tiers.loose_blobs - waiting.files > LOOSE_BLOBS
+        or tiers.loose_bytes - waiting.allocated_bytes > LOOSE_BYTES
+        or tiers.small_packs > SMALL_PACKS
+    )
+
+
+class Packer:
+    """Packs one store; the caller is its only writer, everything else may go on meanwhile."""
+
+    def __init__(
+        self, database: Database, blobs: BlobStore, now_ns: Callable[[], int], recovery: Recovery | None = None
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._now_ns = now_ns
+        self._recovery = recovery
+
+    def pack(
+        self,
+        *,
+        settled_ms: int = 0,
+        grace_ms: int = GRACE_MS,
+        is_stopped: Callable[[], bool] = lambda: False,
+        on_progress: Progress | None = None,
+    ) -> PackReport:
+        """Do steps 1 to 3 with bodies that are at least so old; stops between two bodies when told to."""
+
+        def arrange(digests: Sequence[Digest]) -> list[Run]:
+            return list(self._runs(digests, settled_ms))
+
+        with blob_errors_translated():
+            done = self._blobs.pack(arrange, is_stopped=is_stopped, on_progress=on_progress)
+        return self._report(done, Deleted() if is_stopped() else self._release(grace_ms))
+
+    def unpack(self, *, grace_ms: int = GRACE_MS, on_progress: Progress | None = None) -> PackReport:
+        """Write every packed body into a file of its own again."""
+        with blob_errors_translated():
+            bodies = self._blobs.unpack(on_progress)
+        return self._report(PackSummary(bodies), self._release(grace_ms))
+
+    def _runs(self, digests: Sequence[Digest], settled_ms: int) -> Iterator[Run]:
+        before_ns = self._now_ns() - settled_ms * NS_PER_MS if settled_ms else None
+        found = belongings(self._database, digests, before_ns)
+        for (day, _), bodies in groupby(found, key=lambda body: body[1:]):
+            yield Run(day, [Digest(digest) for digest, _, _ in bodies])
+
+    def _release(self, grace_ms: int) -> Deleted:
+        until_s = (self._now_ns() - grace_ms * NS_PER_MS) / 1e9
+        removing = self._recovery.removing_allowed() if self._recovery else nullcontext(True)
+        with removing as is_allowed, blob_errors_translated():
+            return self._blobs.release(until_s) if is_allowed else Deleted()
+
+    def _report(self, done: PackSummary, released: Deleted) -> PackReport:
+        with blob_errors_translated():
+            waiting = self._blobs.waiting()
+        return PackReport(
+            bodies=done.bodies,
+            raw_bytes=done.raw_bytes,
+            stored_bytes=done.stored_bytes,
+            packs=done.packs,
+            merged_packs=done.merged_packs,
+            skipped=done.skipped,
+            is_complete=done.is_complete,
+            bytes_reclaimed=released.bytes_reclaimed,
+            files_waiting=waiting.files,
+            bytes_waiting=waiting.allocated_bytes,
+        )
