@@ -4,7 +4,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from blobs.codec import MAX_BODY_BYTES
 from blobs.errors import BlobCorrupt, BlobTooLarge
@@ -79,8 +79,8 @@ class Frame:
         self._stored: bytes | None = stored
         self._stored_bytes = len(stored)
         self._where = where
-        options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
-        self._decoder: zstd.ZstdDecompressor | None = zstd.ZstdDecompressor(options=options)
+        decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+        self._decoder: zstd.ZstdDecompressor | None = decoder
         self._content = bytearray()
         self._starts: list[int] = []
         self._behind_bytes = 0
@@ -111,10 +111,10 @@ class Frame:
             return bytes(self._content[bounds[number] : bounds[number + 1]])
 
     def bodies(self) -> Iterator[bytes]:
-        """Yield every body, then make sure that the frame ends there and its checksum is right."""
-        for number in range(len(self)):
-            yield self.body(number)
+        """Yield every body, once the frame was decoded to its end and its checksum is right."""
         self.finish()
+        content = memoryview(self._content)
+        return (bytes(content[start:end]) for start, end in pairwise(self._bounds()))
 
     def finish(self) -> int:
         """Decode to the end; returns how many stored bytes behind the frame are not its own."""

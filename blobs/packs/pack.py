@@ -45,7 +45,7 @@ class Pack:
         self.index = Index(mapped[self.footer.index_start : -FOOTER_BYTES], self.footer.bodies)
         self.dead = Dead(self.footer.bodies)
         self.is_settled = False
-        """Whether a sweep found that nothing needs its dead bodies here."""
+        """Whether it is known that nothing needs its dead bodies here: from a sweep, or because each was moved."""
 
     def __repr__(self) -> str:
         return f"Pack({self.name.hex()[:12]}…, {self.footer.bodies} bodies)"

@@ -114,7 +114,10 @@ class Packing:
     def merge(self, small: Sequence[Pack]) -> None:
         """Do step 3 with these packs, each of which is given up as far as its bodies moved."""
         self._planned += sum(pack.live_bodies for pack in small)
+        wholly_alive = [pack for pack in small if not pack.dead]
         self._write(self._packed(small))
+        for pack in wholly_alive:  # what was in it is now in a pack that was just read back
+            pack.is_settled = not pack.live_bodies
         self.done.merged_packs += sum(not pack.live_bodies for pack in small)
 
     def _write(self, moving: Iterable[_Moving]) -> None:

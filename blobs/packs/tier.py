@@ -10,7 +10,6 @@ import heapq
 import os
 import secrets
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,17 +21,14 @@ from blobs.backends.base import Deleted, Staged
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
 from blobs.packs import dead
+from blobs.packs.cache import FrameCache
 from blobs.packs.format import key_of
-from blobs.packs.frame import Frame
 from blobs.packs.pack import BLOCK_BYTES, Pack, open_file
 from blobs.packs.writer import PackInWriting
 
-CACHE_BYTES = 48 * 2**20
-"""Decoded bytes of frames kept for the next reader: those of a conversation lie together."""
-
 _OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})
 """What the disk says of one file that it cannot give."""
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class PackTier:
         self._mutex = threading.RLock()
         self._packs: tuple[Pack, ...] = ()
         self._living: set[str] = set()
-        self._cache: OrderedDict[tuple[Digest, int], Frame] = OrderedDict()
+        self._cache = FrameCache()
         self.damaged: dict[str, BlobError] = {}
         """Packs that could not be opened, by path: nothing in them is found."""
         if path is not None:
@@ -133,6 +129,9 @@ class PackTier:
             except BlobCorrupt as damage:
                 error = BlobCorrupt(damage.wanted, damage.found, digest, damage.where)
                 continue
+            except BlobsUnavailable as failure:
+                error = failure
+                continue
             found = Digest.of(body)
             if found == digest:
                 return body
@@ -142,12 +141,11 @@ class PackTier:
 
     def body(self, seat: Seat, fresh: bool = False) -> bytes:
         """Return what lies in a seat, unproved; BlobCorrupt when its frame is damaged."""
-        number = seat.frame
-        with self._translated(f"reading {seat.pack.path}"):
-            frame = self._frame(seat.pack, number) if not fresh else seat.pack.open_frame(number, fresh)
-        body = frame.body(seat.ordinal - seat.pack.seats[number].first)
-        self._trim()
-        return body
+        pack, number = seat.pack, seat.frame
+        with self._translated(f"reading {pack.path}"):
+            if fresh:
+                return pack.open_frame(number, fresh).body(seat.ordinal - pack.seats[number].first)
+            return self._cache.body(pack, seat.ordinal)
 
     def frame_bodies(self, pack: Pack, number: int, fresh: bool = False) -> Sequence[bytes]:
         """Return all bodies of a frame, unproved, in order; it is read for this and not kept."""
@@ -192,15 +190,20 @@ class PackTier:
         """Make a staged pack visible and durable; on an error nothing of it may be relied upon."""
         if staged.pack is None:
             raise ValueError("a batch of loose blobs is no pack")
-        name = layout.pack_name(staged.pack)
+        unfinished, name = staged.token + layout.UNFINISHED, layout.pack_name(staged.pack)
         with self._mutex, self._translated("publishing a pack"):
-            self._require_packs()
-            unfinished = staged.token + layout.UNFINISHED
-            os.rename(unfinished, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-            durable.sync_directory(self._directory)
+            try:
+                self._require_packs()
+                os.rename(unfinished, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+                durable.sync_directory(self._directory)
+                pack = Pack(self._directory, staged.pack)
+            except BaseException:
+                with suppress(OSError):  # it may have its name already
+                    os.unlink(name, dir_fd=self._directory)
+                self._abandon(staged.token)
+                raise
             self._living.discard(staged.token)
-            pack = Pack(self._directory, staged.pack)
-            self._packs = (pack, *(other for other in self._packs if other.name != pack.name))
+            self._packs = (pack, *self._packs)
         return pack
 
     def discard(self, staged: Staged) -> None:
@@ -227,8 +230,7 @@ class PackTier:
         """Remove a pack, and what is written of its dead."""
         with self._mutex, self._translated("removing a pack"):
             self._packs = tuple(other for other in self._packs if other is not pack)
-            for key in [key for key in self._cache if key[0] == pack.name]:
-                self._cache.pop(key, None)
+            self._cache.forget(pack)
             return self._unlink(layout.pack_name(pack.name)) + self._unlink(layout.dead_name(pack.name))
 
     def retired_at_s(self, pack: Pack) -> float:
@@ -340,20 +342,6 @@ class PackTier:
         except OSError:
             return False
         return True
-
-    def _frame(self, pack: Pack, number: int) -> Frame:
-        key = pack.name, number
-        with self._mutex:
-            frame = self._cache.get(key)
-            if frame is None:
-                frame = self._cache[key] = pack.open_frame(number)
-            self._cache.move_to_end(key)
-        return frame
-
-    def _trim(self) -> None:
-        with self._mutex:
-            while len(self._cache) > 1 and sum(frame.decoded_bytes for frame in self._cache.values()) > CACHE_BYTES:
-                self._cache.popitem(last=False)
 
     def _make_directory(self) -> None:
         with self._mutex:

@@ -1,5 +1,6 @@
 """Writing a pack: frames into a file that nobody reads yet, then what finds them."""
 
+import os
 import secrets
 from collections.abc import Sequence
 
@@ -8,9 +9,12 @@ from blake3 import blake3
 from blobs import durable
 from blobs.backends.base import Staged
 from blobs.digest import Digest
+from blobs.errors import BlobCorrupt
 from blobs.packs import format as pack_format
 from blobs.packs import frame
 from blobs.packs.format import FrameSeat, key_of
+
+_PIECE_BYTES = 4 * 2**20
 
 
 class PackWriter:
@@ -50,10 +54,17 @@ class PackWriter:
         self._write(stored)
 
     def finish(self) -> Digest:
-        """Write the rest and make the file durable; returns its name."""
+        """Write the rest, make the file durable and read it back from the disk; returns its name, or BlobCorrupt."""
         self._write(pack_format.encode_tail(self._level, self._seats, self._keys, self.size_bytes, self._raw_bytes))
         durable.sync_file(self._fd)
-        return Digest(self._hasher.digest())
+        name = Digest(self._hasher.digest())
+        durable.drop_cache(self._fd)
+        hasher = blake3()
+        for start in range(0, self.size_bytes, _PIECE_BYTES):
+            hasher.update(os.pread(self._fd, _PIECE_BYTES, start))
+        if hasher.digest() != name:
+            raise BlobCorrupt("a disk that gives back what was written", "other bytes")
+        return name
 
     def _write(self, content: bytes) -> None:
         durable.write_all(self._fd, content)
