@@ -46,6 +46,7 @@ DIRECTORY_MODE = 0o700
 
 _BLOB_NAME = re.compile(r"([0-9a-f]{64})\.gz", re.ASCII)
 _PACK_NAME = re.compile(r"([0-9a-f]{64})(\.pack|\.dead)", re.ASCII)
+_UNFINISHED_NAME = re.compile(r"(?:[0-9a-f]{16}|[0-9a-f]{64}\.dead)\.new", re.ASCII)
 _SHARD_NAME = re.compile(r"[0-9a-f]{2}", re.ASCII)
 
 
@@ -90,6 +91,11 @@ def parse_pack_name(name: str) -> tuple[Digest, str] | None:
     """Read a file name in packs/ back into the pack and the suffix; None when it is neither of the two."""
     match = _PACK_NAME.fullmatch(name)
     return (Digest.parse(match[1]), match[2]) if match else None
+
+
+def is_unfinished_name(name: str) -> bool:
+    """Tell whether a file in packs/ is one that is being written, or was when its writer died."""
+    return _UNFINISHED_NAME.fullmatch(name) is not None
 
 
 def is_shard_name(name: str) -> bool:

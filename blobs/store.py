@@ -21,7 +21,7 @@ from blobs.backends.local import LocalBackend
 from blobs.backends.memory import MemoryBackend
 from blobs.comparing import compare
 from blobs.digest import Digest
-from blobs.errors import BlobCorrupt, BlobError, BlobNotFound
+from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
 from blobs.packs import packing, rewriting
 from blobs.packs.packing import Arrange, Packing, PackSummary, small_packs, unpack
 from blobs.packs.replaced import Waiting, release, waiting
@@ -152,15 +152,13 @@ class BlobStore:
         """Return a body, hashed again; BlobNotFound or BlobCorrupt, never wrong bytes. Loose first, then packs."""
         try:
             return read_body(self._backend, digest)
-        except (BlobNotFound, BlobCorrupt) as error:
-            if not self._tier.has(digest):
-                raise
-            damage = error if isinstance(error, BlobCorrupt) else None
+        except (BlobNotFound, BlobCorrupt, BlobsUnavailable) as error:
+            failure = error
         try:
             return self._tier.read(digest)
         except BlobNotFound:
-            if damage is not None:
-                raise damage from None
+            if not isinstance(failure, BlobNotFound):
+                raise failure from None
             return read_body(self._backend, digest)  # unpacked between the two looks
 
     def get_many(self, digests: Iterable[Digest]) -> Iterator[tuple[Digest, bytes | BlobError]]:

@@ -30,9 +30,9 @@ def oddities(tier: PackTier) -> Iterator[tuple[Kind, str, str]]:
         path = f"{layout.PACKS}/{name}"
         if st.S_ISLNK(mode):
             yield "symlink", path, "symbolic links are not followed"
-        elif is_leftover:
+        elif is_leftover and st.S_ISREG(mode):
             yield "leftover", path, "left by a crash; the next sweep removes it"
-        elif not st.S_ISREG(mode) or not (layout.parse_pack_name(name) or name.endswith(layout.UNFINISHED)):
+        elif not st.S_ISREG(mode) or not (layout.parse_pack_name(name) or layout.is_unfinished_name(name)):
             yield "stranger", path, "not a pack"
         elif st.S_IMODE(mode) != layout.FILE_MODE:
             yield "mode", path, f"mode {st.S_IMODE(mode):04o}, wanted {layout.FILE_MODE:04o}"

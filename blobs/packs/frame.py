@@ -119,9 +119,11 @@ class Frame:
     def finish(self) -> int:
         """Decode to the end; returns how many stored bytes behind the frame are not its own."""
         with self._mutex:
-            self._decode_to(self._bounds()[-1] + 1, to_end=True)
-            if len(self._content) != self._bounds()[-1] or self._decoder is not None:
-                raise self._corrupt("the end of the frame behind its last body", "more")
+            end = self._bounds()[-1]
+            self._decode_to(end + 1, to_end=True)
+            if len(self._content) != end or self._decoder is not None:
+                found = "more" if len(self._content) > end else f"{len(self._content)}"
+                raise self._corrupt(f"{end} bytes in the frame", found)
             return self._behind_bytes
 
     def _bounds(self) -> list[int]:

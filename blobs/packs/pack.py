@@ -11,10 +11,12 @@ import stat as st
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 
 from blobs import durable, layout
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt
+from blobs.packs import dead
 from blobs.packs import format as pack_format
 from blobs.packs.dead import Dead
 from blobs.packs.format import FOOTER_BYTES, Footer, FrameSeat, Index
@@ -49,6 +51,16 @@ class Pack:
 
     def __repr__(self) -> str:
         return f"Pack({self.name.hex()[:12]}…, {self.footer.bodies} bodies)"
+
+    def read_dead(self) -> None:
+        """Read which bodies are dead from the note beside the pack; without it they are found dead again."""
+        bodies = self.footer.bodies
+        with suppress(OSError):
+            fd = open_file(self._directory_fd, layout.dead_name(self.name))
+            try:
+                self.dead = dead.decode(os.read(fd, dead.file_bytes(bodies) + 1), self.name, bodies)
+            finally:
+                os.close(fd)
 
     @property
     def live_bodies(self) -> int:

@@ -9,6 +9,7 @@ import errno
 import heapq
 import os
 import secrets
+import stat as st
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +21,6 @@ from blobs import durable, layout
 from blobs.backends.base import Deleted, Staged
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
-from blobs.packs import dead
 from blobs.packs.cache import FrameCache
 from blobs.packs.format import key_of
 from blobs.packs.pack import BLOCK_BYTES, Pack, open_file
@@ -28,6 +28,7 @@ from blobs.packs.writer import PackInWriting
 
 _OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})
 """What the disk says of one file that it cannot give."""
+_NOT_A_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -247,10 +248,9 @@ class PackTier:
         total = Deleted()
         if self._directory < 0:
             return total
-        known = {layout.dead_name(pack.name) for pack in self._packs}
         with self._mutex, self._translated("clearing packs/"):
             for name in os.listdir(self._directory):
-                if self._is_leftover(name, known):
+                if self._is_leftover(name):
                     total += self._unlink(name)
         return total
 
@@ -258,21 +258,20 @@ class PackTier:
         """Yield the name and mode of every file in packs/, and whether it is a leftover."""
         if self._directory < 0:
             return
-        known = {layout.dead_name(pack.name) for pack in self._packs}
         with self._translated("looking through packs/"):
             for name in sorted(os.listdir(self._directory)):
                 with suppress(FileNotFoundError):
                     mode = os.stat(name, dir_fd=self._directory, follow_symlinks=False).st_mode
-                    yield name, mode, self._is_leftover(name, known)
+                    yield name, mode, self._is_leftover(name)
 
-    def _is_leftover(self, name: str, known: Collection[str]) -> bool:
+    def _is_leftover(self, name: str) -> bool:
         """Tell whether nobody needs a file: a pack nobody writes any more, or a note of a pack that is gone."""
-        if name.endswith(layout.UNFINISHED):
+        if layout.is_unfinished_name(name):
             return name.removesuffix(layout.UNFINISHED) not in self._living
         parsed = layout.parse_pack_name(name)
         if parsed is None or parsed[1] != layout.DEAD_SUFFIX:
             return False
-        return name not in known and layout.pack_path(parsed[0]) not in self.damaged
+        return parsed[0] not in {pack.name for pack in self._packs} and layout.pack_path(parsed[0]) not in self.damaged
 
     @contextmanager
     def without(self, paths: Collection[str]) -> Iterator[None]:
@@ -305,7 +304,9 @@ class PackTier:
             self._directory = durable.open_directory(layout.PACKS, self._root)
         except FileNotFoundError:
             return
-        except OSError:  # a file or a link in its place: verify reports it, and nothing in it counts
+        except OSError as error:  # a file or a link in its place: verify reports it, and nothing in it counts
+            if error.errno not in _NOT_A_DIRECTORY:
+                raise  # an empty directory would make everything in it seem lost
             self.damaged[layout.PACKS] = BlobCorrupt("a directory", "something else", None, layout.PACKS)
             return
         found = []
@@ -328,12 +329,7 @@ class PackTier:
             path = layout.pack_path(name)
             self.damaged[path] = BlobsUnavailable(error.errno, f"opening it failed: {error.strerror}", path)
             return []
-        with suppress(OSError):  # without it dead bodies are found dead again
-            fd = open_file(self._directory, layout.dead_name(name))
-            try:
-                pack.dead = dead.decode(os.read(fd, dead.file_bytes(pack.footer.bodies) + 1), name, pack.footer.bodies)
-            finally:
-                os.close(fd)
+        pack.read_dead()
         return [pack]
 
     def _is_there(self, pack: Pack) -> bool:
@@ -368,6 +364,8 @@ class PackTier:
     def _unlink(self, name: str) -> Deleted:
         try:
             found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+            if st.S_ISDIR(found.st_mode):
+                return Deleted()  # a stranger, whatever its name
             os.unlink(name, dir_fd=self._directory)
         except FileNotFoundError:
             return Deleted()

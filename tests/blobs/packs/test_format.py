@@ -25,9 +25,9 @@ def start_of_table(content):
 def small(kit, local, reopened):
     """A directory with one pack of two frames."""
     store = local
-    with store._tier.writing() as begun:
+    with store._tier.writing(frame.LEVEL) as begun:
         for some in (BODIES[:2], BODIES[2:]):
-            begun.add([(Digest.of(body), body) for body in some], frame.LEVEL)
+            begun.add([(Digest.of(body), body) for body in some])
         staged = begun.finish()
     store.publish(staged)
     store.close()
@@ -38,14 +38,14 @@ def small(kit, local, reopened):
 def test_a_tail_is_these_bytes():
     """Another release reads what this one wrote."""
     seats = [FrameSeat(16, 100, 300, 0, 2), FrameSeat(116, 50, 80, 2, 1)]
-    tail = pack_format.encode_tail(seats, [0x1112131415161718, 3, 2**64 - 1], 166, 368)
+    tail = pack_format.encode_tail(9, seats, [0x1112131415161718, 3, 2**64 - 1], 166, 368)
     assert tail.hex() == (
         "1000000000000000" "2c010000" "00000000"
         "7400000000000000" "50000000" "02000000"
         "0300000000000000" "1817161514131211" "ffffffffffffffff"
         "01000000" "00000000" "02000000"
-        "02000000" "03000000" "a600000000000000" "7001000000000000"
-        "368157d0cc1b127a041626e12e93e41d" "fb6fadc3eb0b04d27f1c74e98fe27952" "74737061636b310a"
+        "09000000" "02000000" "03000000" "a600000000000000" "7001000000000000"
+        "368157d0cc1b127a041626e12e93e41d" "d49951cf2491a5a0995c9c62ec2ca2f3" "74737061636b310a"
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_every_truncation_is_found_and_gives_no_wrong_body(small, kit, root):
 
 
 def test_a_tail_without_frames_is_no_pack():
-    tail = pack_format.encode_tail([], [], 16, 0)
+    tail = pack_format.encode_tail(9, [], [], 16, 0)
     footer = pack_format.decode_footer(tail[-pack_format.FOOTER_BYTES :], 16 + len(tail), "here")
     with pytest.raises(BlobCorrupt, match="one that does not add up"):
         pack_format.decode_table(b"", footer, "here")
@@ -146,7 +146,7 @@ def test_bodies_come_back_from_whatever_is_left_of_a_pack(small):
 
 def test_keys_ascend_with_digests_and_name_all_bodies_that_share_them():
     keys = [7, 3, 7, 2**64 - 1]
-    tail = pack_format.encode_tail([FrameSeat(16, 4, 9, 0, 4)], keys, 20, 0)
+    tail = pack_format.encode_tail(9, [FrameSeat(16, 4, 9, 0, 4)], keys, 20, 0)
     index = Index(memoryview(tail[16 : -pack_format.FOOTER_BYTES]), 4)
     assert sorted(index.find(7)) == [0, 2]
     assert [list(index.find(key)) for key in (3, 2**64 - 1, 0, 5)] == [[1], [3], [], []]
@@ -157,7 +157,7 @@ def test_keys_ascend_with_digests_and_name_all_bodies_that_share_them():
 
 
 def test_an_ordinal_that_cannot_be_is_passed_over():
-    tail = pack_format.encode_tail([FrameSeat(16, 4, 9, 0, 2)], [1, 2], 20, 0)
+    tail = pack_format.encode_tail(9, [FrameSeat(16, 4, 9, 0, 2)], [1, 2], 20, 0)
     at = len(tail) - pack_format.FOOTER_BYTES - 8
     damaged = tail[:at] + struct.pack("<II", 0, 9) + tail[at + 8 :]
     index = Index(memoryview(damaged[16 : -pack_format.FOOTER_BYTES]), 2)
