@@ -12,6 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
 WORKLOADS = (
     "startup", "ingest", "phases", "syscalls", "growth", "reads", "space", "prune", "memory", "durability", "rebuild",
+    "packing", "packed_reads", "packed_space",
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "\n".join(f"  {name:10}{_about(name)}" for name in WORKLOADS)
+    about = "\n".join(f"  {name:13}{_about(name)}" for name in WORKLOADS)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"workloads:\n{about}",
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--scale", choices=("small", "full"), default="small")
     parser.add_argument("--rounds", type=int, default=3, help="besides the warm-up; default 3")
-    parser.add_argument("--journal", type=Path, help="an NDJSON journal for ingest, phases, syscalls and space")
+    parser.add_argument("--journal", type=Path, help="an NDJSON journal instead of a generated one")
     parser.add_argument("--work", type=Path, default=WORK, help="scratch directory, on the disk to be measured")
     return parser
 

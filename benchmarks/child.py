@@ -1,7 +1,8 @@
 """One piece of work in a process of its own: ``python -m benchmarks.child TASK ARGUMENT...``.
 
 Everything is imported before the clock starts. The last line of output is JSON: seconds by the
-wall, seconds of both cores spent in user and system mode, and the greatest resident memory.
+wall, seconds of both cores spent in user and system mode, the greatest resident memory, and what the
+task returns of its own.
 """
 
 import json
@@ -11,19 +12,80 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import tracestore.database  # noqa: F401  # DuckDB is imported late by design, which is not what is measured
 from benchmarks.baselines import plain_files
+from blobs import BlobStore, Digest
 from tracestore import TraceStore
 from tracestore.collector import Collector
 
 
 def collect(journal: str, store: str) -> None:
-    """Collect a journal into a new store, and close it."""
+    """Collect a journal into a store, and close it."""
     with TraceStore(store) as opened:
-        collector = Collector(opened, journal, lambda event: None)
-        collector.drain()
-        collector.close()
+        _drain(opened, journal)
+
+
+def collect_loose(journal: str, store: str) -> None:
+    """Collect a journal into a new store that never packs."""
+    with TraceStore(store, no_pack=True) as opened:
+        _drain(opened, journal)
+
+
+def collect_while_packing(journal: str, store: str) -> dict[str, float]:
+    """Collect a journal while a thread packs what was in the store; stops it when the journal is done."""
+    is_done = Event()
+    with TraceStore(store) as opened:
+        packing = Thread(target=lambda: opened.pack(is_stopped=is_done.is_set))
+        packing.start()
+        start = time.perf_counter()
+        _drain(opened, journal)
+        seconds, was_packing = time.perf_counter() - start, packing.is_alive()
+        is_done.set()
+        packing.join()
+    return {"collect_s": seconds, "was_packing": was_packing}
+
+
+def collect_timed(journal: str, store: str) -> dict[str, float]:
+    """Collect a journal into a store that is there."""
+    with TraceStore(store) as opened:
+        start = time.perf_counter()
+        _drain(opened, journal)
+        return {"collect_s": time.perf_counter() - start}
+
+
+def pack(store: str) -> dict[str, float]:
+    """Pack all of a store on one core, and remove what that replaces."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with TraceStore(store) as opened:
+        start = time.perf_counter()
+        report = opened.pack(grace_ms=0)
+        return {"pack_s": time.perf_counter() - start, "raw_bytes": report.raw_bytes}
+
+
+def read_cold(store: str, digests: str) -> dict[str, list[float]]:
+    """Read these bodies (a file of digests), each with nothing of the packs in memory; milliseconds."""
+    times = []
+    for digest in Path(digests).read_text().split():
+        drop_caches(Path(store) / "blobs" / "packs")
+        with TraceStore(store, read_only=True) as opened:
+            start = time.perf_counter()
+            opened.get_body(digest)
+            times.append((time.perf_counter() - start) * 1e3)
+    return {"times_ms": times}
+
+
+def open_blobs(path: str, digest: str) -> dict[str, float]:
+    """Open a store of blobs that is not in memory, and read one; milliseconds, and resident bytes that this adds."""
+    drop_caches(Path(path) / "packs")
+    before_bytes, start = _resident_bytes(), time.perf_counter()
+    with BlobStore(path, create=False) as opened:
+        open_ms = (time.perf_counter() - start) * 1e3
+        open_bytes = _resident_bytes() - before_bytes
+        opened.get(Digest.parse(digest))
+        return {"open_ms": open_ms, "open_bytes": open_bytes, "read_bytes": _resident_bytes() - before_bytes}
 
 
 def collect_plain(journal: str, store: str) -> None:
@@ -44,15 +106,37 @@ def rebuild(store: str) -> None:
             raise RuntimeError(f"{store}: wanted a store without a database, found one with it")
 
 
-TASKS: dict[str, Callable[..., None]] = {
-    "collect": collect, "collect_plain": collect_plain, "snapshot": snapshot, "rebuild": rebuild,
+def drop_caches(directory: Path) -> None:
+    """Let the kernel forget the content of every file in a directory that nobody maps."""
+    for path in directory.iterdir():
+        fd = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def _drain(store: TraceStore, journal: str) -> None:
+    collector = Collector(store, journal, lambda event: None)
+    collector.drain()
+    collector.close()
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+TASKS: dict[str, Callable[..., dict[str, float] | dict[str, list[float]] | None]] = {
+    task.__name__: task
+    for task in (
+        collect, collect_loose, collect_plain, collect_timed, collect_while_packing, open_blobs, pack, read_cold,
+        rebuild, snapshot,
+    )
 }  # fmt: skip
 
 
 def main(task: str, *arguments: str) -> None:
     """Run one task and print its figures."""
     before, start = os.times(), time.perf_counter()
-    TASKS[task](*arguments)
+    own = TASKS[task](*arguments) or {}
     wall_s, after = time.perf_counter() - start, os.times()
     figures = {
         "wall_s": wall_s,
@@ -60,7 +144,7 @@ def main(task: str, *arguments: str) -> None:
         "system_s": after.system - before.system,
         "peak_rss_bytes": peak_rss_bytes(),
     }
-    print(json.dumps(figures))
+    print(json.dumps(figures | own))
 
 
 def peak_rss_bytes() -> int:

@@ -171,11 +171,11 @@ def settle() -> None:
     os.sync()
 
 
-def in_child(task: str, *arguments: str | Path, prefix: Sequence[str] = ()) -> dict[str, float]:
+def in_child(task: str, *arguments: str | Path, prefix: Sequence[str] = ()) -> dict[str, Any]:
     """Run one task of `benchmarks.child` in a process of its own; returns its figures."""
     command = [*prefix, sys.executable, "-m", "benchmarks.child", task, *map(str, arguments)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    figures: dict[str, float] = json.loads(finished.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
     return figures
 
 

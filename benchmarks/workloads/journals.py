@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.agent_week import FULL_CONVERSATIONS, SMALL_CONVERSATIONS, AgentWeek
 from benchmarks.corpus import Corpus
 from benchmarks.harness import Options
 from tracestore import TraceStore, ingest
@@ -17,6 +18,14 @@ def journal_with_bodies(options: Options) -> Path:
         return options.journal
     records = options.pick(30_000, 130_000)
     return Corpus(records=records, body_share=1.0).write(options.directory("journal") / "journal.ndjson")
+
+
+def agent_journal(options: Options) -> Path:
+    """Return the journal that was given, or make one of a coding agent's week."""
+    if options.journal is not None:
+        return options.journal
+    week = AgentWeek(conversations=options.pick(SMALL_CONVERSATIONS, FULL_CONVERSATIONS))
+    return week.write(options.directory("week") / "agent-week.ndjson")
 
 
 def collect(store: TraceStore, journal: Path) -> None:
