@@ -42,7 +42,15 @@ from tracestore.errors import (
 
 if TYPE_CHECKING:
     from tracestore.maintenance.retention import DEFAULT_RETENTION, RetentionPolicy
-    from tracestore.maintenance.summary import Damage, ForgetReport, Mend, PruneSummary, RepairReport, VerifyReport
+    from tracestore.maintenance.summary import (
+        Damage,
+        ForgetReport,
+        Mend,
+        PackReport,
+        PruneSummary,
+        RepairReport,
+        VerifyReport,
+    )
     from tracestore.record import LogRecord, Record, SpanClose, SpanOpen, StoredRecord
     from tracestore.store import TraceStore
     from tracestore.write_side import InsertSummary
@@ -56,6 +64,7 @@ __all__ = [
     "LogRecord",
     "Mend",
     "NotFound",
+    "PackReport",
     "PruneRefused",
     "PruneSummary",
     "QueryInvalid",
@@ -78,7 +87,7 @@ __all__ = [
 _HOMES = {
     "tracestore.maintenance.retention": ("DEFAULT_RETENTION", "RetentionPolicy"),
     "tracestore.maintenance.summary": (
-        "Damage", "ForgetReport", "Mend", "PruneSummary", "RepairReport", "VerifyReport",
+        "Damage", "ForgetReport", "Mend", "PackReport", "PruneSummary", "RepairReport", "VerifyReport",
     ),
     "tracestore.record": ("LogRecord", "Record", "SpanClose", "SpanOpen", "StoredRecord"),
     "tracestore.store": ("TraceStore",),

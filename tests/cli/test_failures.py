@@ -10,7 +10,7 @@ import pytest
 
 from tracestore import TraceStore
 from tracestore.cli import failures
-from tracestore.cli.commands import stats as stats_command
+from tracestore.cli.reading import stats as stats_command
 from tracestore.errors import StoreUnavailable
 
 READING = [

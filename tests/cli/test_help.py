@@ -10,7 +10,7 @@ from tracestore.cli import main
 
 HEAVY = ("duckdb", "arro3", "rich", "msgspec", "isal", "blake3", "pandas", "pyarrow")
 COMMANDS = ["collect", "view", "list", "show", "body", "query", "prune", "verify", "repair", "backup", "restore"]
-COMMANDS += ["stats", "import", "demo"]
+COMMANDS += ["stats", "import", "demo", "pack", "unpack", "forget", "rebuild"]
 
 
 def leaves() -> list[tuple[str, click.Command]]:
@@ -80,11 +80,11 @@ def test_without_a_command_the_help_is_shown_and_it_is_a_bad_usage(cli: Callable
     result = cli()
 
     assert result.exit_code == 2
-    assert "Commands:" in result.stderr
+    assert "Commands for reading:" in result.stderr
 
 
 def test_a_command_is_loaded_by_the_name_it_is_called_with() -> None:
-    assert importlib.import_module("tracestore.cli.commands.import_").command.name == "import"
+    assert importlib.import_module("tracestore.cli.recording.import_").command.name == "import"
     assert main.get_command(click.Context(main), "nope") is None
 
 

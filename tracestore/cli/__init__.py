@@ -31,23 +31,31 @@ Environment:
 """
 
 main = CommandGroup(
-    commands={
-        "collect": "Move journal lines into the store, until stopped.",
-        "view": "Show a turn as a tree, one line per event.",
-        "list": "List conversations and their turns, newest first.",
-        "show": "Show a record or a span in full.",
-        "body": "Write the exact bytes of a body to stdout.",
-        "query": "Answer a question in SQL; read-only.",
-        "prune": "Delete what is past its age or over the byte cap.",
-        "rebuild": "Make the database again from snapshot and journal.",
-        "verify": "Check rows, ledger and bodies against one another.",
-        "repair": "Mend what verify finds; a dry run unless told.",
-        "forget": "Erase a turn, a conversation or a body everywhere.",
-        "backup": "Copy the store to another place, while it is in use.",
-        "restore": "Make a store again from its backup.",
-        "stats": "Count what is stored, and what it costs.",
-        "import": "Bring in what another trace store holds.",
-        "demo": "Record, collect and look at an example session.",
+    families={
+        "recording": {
+            "collect": "Move journal lines into the store, until stopped.",
+            "import": "Bring in what another trace store holds.",
+            "demo": "Record, collect and look at an example session.",
+        },
+        "reading": {
+            "view": "Show a turn as a tree, one line per event.",
+            "list": "List conversations and their turns, newest first.",
+            "show": "Show a record or a span in full.",
+            "body": "Write the exact bytes of a body to stdout.",
+            "query": "Answer a question in SQL; read-only.",
+            "stats": "Count what is stored, and what it costs.",
+        },
+        "keeping": {
+            "prune": "Delete what is past its age or over the byte cap.",
+            "pack": "Compress bodies together: agent traffic to a thirtieth or less.",
+            "unpack": "Write packed bodies into gzip files again.",
+            "verify": "Check rows, ledger and bodies against one another.",
+            "repair": "Mend what verify finds; a dry run unless told.",
+            "backup": "Copy the store to another place, while it is in use.",
+            "restore": "Make a store again from its backup.",
+            "rebuild": "Make the database again from snapshot and journal.",
+            "forget": "Erase a turn, a conversation or a body everywhere.",
+        },
     },
     name="tracestore",
     help="The flight recorder for LLM applications.\n\nEvery command takes --store DIR and --json.",

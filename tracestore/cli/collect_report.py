@@ -12,8 +12,19 @@ from typing import Any
 
 from tracestore.cli.output import StatusLine, print_json_line, print_text, say
 from tracestore.cli.values import utc_text
-from tracestore.cli.wording import pruned_text
-from tracestore.collector import Collected, Collector, Event, Idle, Pruned, PruneFailed, SnapshotFailed, Torn
+from tracestore.cli.wording import packed_text, pruned_text
+from tracestore.collector import (
+    Collected,
+    Collector,
+    Event,
+    Idle,
+    Packed,
+    PackFailed,
+    Pruned,
+    PruneFailed,
+    SnapshotFailed,
+    Torn,
+)
 from tracestore.errors import TraceStoreError
 from tracestore.units import format_duration_ms, format_size_bytes
 
@@ -65,6 +76,10 @@ class JsonReport:
         elif isinstance(event, PruneFailed):
             self.prune_error = event.error
             self._print("prune_failed", {"error": type(event.error).__name__, "message": str(event.error)})
+        elif isinstance(event, Packed):
+            self._print("packed", asdict(event.report))
+        elif isinstance(event, PackFailed):
+            self._print("pack_failed", {"error": type(event.error).__name__, "message": str(event.error)})
         elif isinstance(event, SnapshotFailed):
             self._print("snapshot_failed", {"error": type(event.error).__name__, "message": str(event.error)})
         else:
@@ -111,11 +126,11 @@ class PeopleReport:
                 self.tell(pruned_text(event.summary))
         elif isinstance(event, PruneFailed):
             self.prune_error = event.error
-            self.tell(f"prune failed and is tried again at its next turn: {event.error}")
-        elif isinstance(event, SnapshotFailed):
-            self.tell(f"a backup asked for a snapshot, which failed; it has to do with the one before: {event.error}")
+            self.tell(_sentence(event))
         elif not isinstance(event, Idle | Torn):
-            self.tell(f"warning: {event}" if event.is_warning else str(event))
+            sentence = _sentence(event)
+            if sentence:
+                self.tell(sentence)
         self._refresh()
 
     def tell(self, sentence: str) -> None:
@@ -153,6 +168,18 @@ class PeopleReport:
         rejected = f", {run.rejected:,} rejected" if run.rejected else ""
         behind = f"{format_size_bytes(run.waiting_bytes)} behind" if run.waiting_bytes else "up to date"
         self._line.show(f"{run.records_in:,} records, {rate:,.0f}/s{rejected}, {behind}")
+
+
+def _sentence(event: Event) -> str:
+    if isinstance(event, PruneFailed):
+        return f"prune failed and is tried again at its next turn: {event.error}"
+    if isinstance(event, PackFailed):
+        return f"packing failed and is tried again at its next turn: {event.error}"
+    if isinstance(event, SnapshotFailed):
+        return f"a backup asked for a snapshot, which failed; it has to do with the one before: {event.error}"
+    if isinstance(event, Packed):
+        return packed_text(event.report) if event.report.bodies else ""
+    return f"warning: {event}" if getattr(event, "is_warning", False) else str(event)
 
 
 def _without(members: dict[str, Any], key: str) -> dict[str, Any]:

@@ -15,11 +15,13 @@ _COMPLETION = "_TRACESTORE_COMPLETE"
 
 
 class CommandGroup(click.Group):
-    """Loads ``tracestore.cli.commands.<name>`` for a command, and turns every failure into an exit code."""
+    """Loads ``tracestore.cli.<family>.<name>`` for a command, and turns every failure into an exit code."""
 
-    def __init__(self, commands: Mapping[str, str], **settings: Any) -> None:
+    def __init__(self, families: Mapping[str, Mapping[str, str]], **settings: Any) -> None:
+        """``families`` gives the line of help of every command, by the package that it is in."""
         super().__init__(**settings)
-        self._help_lines = dict(commands)
+        self._families = {name: family for family, commands in families.items() for name in commands}
+        self._help_lines = {name: line for commands in families.values() for name, line in commands.items()}
         self.params.append(
             click.Option(
                 ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
@@ -36,13 +38,16 @@ class CommandGroup(click.Group):
         if cmd_name not in self._help_lines:
             return None
         name = "import_" if cmd_name == "import" else cmd_name  # a keyword of Python
-        command: click.Command = importlib.import_module(f"tracestore.cli.commands.{name}").command
+        command: click.Command = importlib.import_module(
+            f"tracestore.cli.{self._families[cmd_name]}.{name}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without loading them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(self._help_lines.items()))
+        for family in dict.fromkeys(self._families.values()):
+            with formatter.section(f"Commands for {family}"):
+                formatter.write_dl([entry for entry in self._help_lines.items() if self._families[entry[0]] == family])
 
     def main(  # type: ignore[override]  # it always exits, as standalone mode does
         self,

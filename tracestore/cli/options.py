@@ -26,6 +26,13 @@ store_option = click.option(
     metavar="DIR",
     help=f"The store. Default: $TRACESTORE_DIR, then ./{DEFAULT_STORE}.",
 )
+grace_option = click.option(
+    "--grace",
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long files that were replaced stay, for a copy of the directory that may be running; 0: none.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -70,12 +77,17 @@ def open_for_reading(path: Path) -> "TraceStore":
 
 
 def open_for_writing(
-    path: Path, *, create: bool, keep_journal: bool = False, notify: Callable[[str], None] = say
+    path: Path,
+    *,
+    create: bool,
+    keep_journal: bool = False,
+    no_pack: bool = False,
+    notify: Callable[[str], None] = say,
 ) -> "TraceStore":
     """Open a store for this process alone; say what had to be mended."""
     from tracestore.store import TraceStore
 
-    store = TraceStore(path, create=create, keep_journal=keep_journal)
+    store = TraceStore(path, create=create, keep_journal=keep_journal, no_pack=no_pack)
     for notice in store.notices:
         notify(notice)
     return store

@@ -21,8 +21,6 @@ from tracestore.maintenance.retention import GRACE_MS
 from tracestore.maintenance.summary import PackReport
 from tracestore.record import NS_PER_MS
 
-SETTLED_MS = 60_000
-"""Bodies younger than this are not packed by themselves: others of their conversation are about to come."""
 LOOSE_BLOBS = 4_000
 LOOSE_BYTES = 256 * 2**20
 SMALL_PACKS = 16

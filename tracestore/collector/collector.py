@@ -1,24 +1,35 @@
-"""The collector: moves journal lines into the store, and prunes on a cadence.
+"""The collector: moves journal lines into the store, prunes and packs on a cadence.
 
 It looks at the journal every ``POLL_S``, drains what is there batch by batch, and reports what
 happens as values; who prints them is not its business. A segment is read as far as it went at that
 look, so that a producer who never pauses holds up neither other segments nor the end of a run.
-What stops it is a signal or a disk that refuses: a bad line never does, a prune that fails is
-reported and tried again at its next turn.
+What stops it is a signal or a disk that refuses: a bad line never does, a prune or a packing that
+fails is reported and tried again at its next turn. Packing runs beside everything else, but for prune,
+which it makes way for.
 Nothing is lost by a crash at any point: a position moves only in the transaction of its rows.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from tracestore.collector.background import BackgroundPacking
+from tracestore.collector.events import (
+    Collected,
+    Event,
+    Idle,
+    Packed,
+    PackFailed,
+    Pruned,
+    PruneFailed,
+    SnapshotFailed,
+    Torn,
+)
 from tracestore.errors import TraceStoreError
-from tracestore.journal import Notice, SegmentChanged, Unread
+from tracestore.journal import SegmentChanged, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.pin import SnapshotRequest
 from tracestore.maintenance.retention import RetentionPolicy
-from tracestore.maintenance.summary import PruneSummary
 
 if TYPE_CHECKING:
     from tracestore.ingest import Drained
@@ -26,58 +37,10 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 PRUNE_EVERY_S = 60.0
+PACK_EVERY_S = 60.0
+"""So often it is looked whether there is enough to pack."""
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """One durable batch, and the totals of this run."""
-
-    inserted: int
-    duplicates: int
-    rejected: int
-    journal_bytes: int
-    total_inserted: int
-    total_duplicates: int
-    total_rejected: int
-    waiting_bytes: int = 0
-    """Journal bytes that the last look at it found and that are not read yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """A look at the journal that brought nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Torn:
-    """Bytes at the end of a segment that wait for their newline."""
-
-    path: str
-    torn_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """A prune on the cadence."""
-
-    summary: PruneSummary
-
-
-@dataclass(frozen=True, slots=True)
-class PruneFailed:
-    """A prune that did not succeed; the next one tries again."""
-
-    error: TraceStoreError
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotFailed:
-    """A snapshot that a backup asked for, and did not get; the earlier one stays."""
-
-    error: TraceStoreError
-
-
-Event: TypeAlias = Collected | Idle | Torn | Pruned | PruneFailed | SnapshotFailed | Notice
 Report: TypeAlias = Callable[[Event], None]
 
 
@@ -111,7 +74,8 @@ class Collector:
         self._policy = policy
         self._prune_every_s = prune_every_s
         self._clock = clock
-        self._next_prune = clock()
+        self._packing = BackgroundPacking(store)
+        self._next_prune = self._next_pack = clock()
         self._inserted = self._duplicates = self._rejected = 0
         self._waiting_bytes = 0
         self._torn_bytes: dict[int, int] = {}
@@ -124,7 +88,7 @@ class Collector:
     def run(self, stop: Stop) -> None:
         """Collect until told to stop; then finish the batch and drain what is there once more."""
         while not stop.is_set():
-            self.prune_when_due()
+            self._maintain()
             self.snapshot_when_asked()
             if not self._collect_once(stop):
                 self._report(Idle())
@@ -143,11 +107,31 @@ class Collector:
         """Prune at the start and then on the cadence, where there is a policy."""
         if self._policy is None or self._policy.is_empty or self._clock() < self._next_prune:
             return
+        if self._packing.is_running:
+            self._packing.stop()  # what it has packed counts; it goes on afterwards
+            self._next_pack = self._clock()
         try:
             self._report(Pruned(self._store.prune(self._policy)))
         except TraceStoreError as error:
             self._report(PruneFailed(error))
         self._next_prune = self._clock() + self._prune_every_s
+
+    def pack_when_due(self) -> None:
+        """Pack in the background where there is enough to pack, and report what became of it."""
+        self._report_packed()
+        if self._packing.is_running or self._clock() < self._next_pack:
+            return
+        self._next_pack = self._clock() + PACK_EVERY_S
+        if self._pack_is_due():
+            self._packing.start()
+
+    def pack_now(self) -> None:
+        """Pack here and now where there is enough to pack: nobody will later."""
+        if self._pack_is_due():
+            try:
+                self._report(Packed(self._store.pack()))
+            except TraceStoreError as error:
+                self._report(PackFailed(error))
 
     def snapshot_when_asked(self) -> None:
         """Take a snapshot for a backup that waits for one; it cannot open the database itself."""
@@ -159,8 +143,26 @@ class Collector:
             self._report(SnapshotFailed(error))
 
     def close(self) -> None:
-        """Let the journal go."""
+        """End packing, and let the journal go."""
+        self._packing.stop()
+        self._report_packed()
         self._follower.close()
+
+    def _maintain(self) -> None:
+        self.prune_when_due()
+        self.pack_when_due()
+
+    def _report_packed(self) -> None:
+        done = self._packing.take()
+        if done is not None:
+            self._report(PackFailed(done) if isinstance(done, TraceStoreError) else Packed(done))
+
+    def _pack_is_due(self) -> bool:
+        try:
+            return self._store.pack_is_due()
+        except TraceStoreError as error:
+            self._report(PackFailed(error))
+            return False
 
     def _collect_once(self, stop: Stop) -> bool:
         """Look at the journal once and read what is there; False when it brought nothing."""
@@ -197,7 +199,7 @@ class Collector:
                 if stop is not None:
                     if stop.is_set():
                         return False
-                    self.prune_when_due()
+                    self._maintain()
         except SegmentChanged:  # it was rewritten under our eyes: the next poll says what it is now
             return False
         return True

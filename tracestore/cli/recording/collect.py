@@ -29,6 +29,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 )
 @click.option("--once", is_flag=True, help="Collect what is there now, prune where there is a rule, and exit.")
 @click.option("--keep-journal", is_flag=True, help="Keep segments in STORE/journal that a snapshot covers.")
+@click.option("--no-pack", is_flag=True, help="Keep bodies in gzip files of their own, this time and for good.")
 @click.option("--prune-every", default="60s", show_default=True, metavar="DURATION", help="Prune so often.")
 @retention_options
 @common_options
@@ -38,6 +39,7 @@ def command(
     journal: Path | None,
     once: bool,
     keep_journal: bool,
+    no_pack: bool,
     prune_every: str,
     max_age: str | None,
     max_body_bytes: str | None,
@@ -53,7 +55,9 @@ def command(
     A snapshot of the rows is taken once per 64 MiB of journal and once a day; segments that
     tracestore wrote in STORE/journal are removed once a snapshot covers them.
     Prunes at the start and then every --prune-every, where --max-age or --max-body-bytes gives a
-    rule. Ctrl-C and SIGTERM finish what is there and exit with 0; a second one stops at once.
+    rule. Looks every minute whether bodies are many enough to be packed (tracestore pack --help),
+    and packs them in the background; --no-pack keeps the store as plain gzip files. Ctrl-C and
+    SIGTERM finish what is there and exit with 0; a second one stops at once.
 
     With --json every batch, notice and prune is one JSON object on a line of stdout, its kind in
     "event"; the last one is "done".
@@ -65,7 +69,9 @@ def command(
     _check_paths(layout, journal, once)
     report = JsonReport() if as_json else PeopleReport(layout.rejected)
     with (
-        open_for_writing(store, create=True, keep_journal=keep_journal, notify=report.tell) as opened,
+        open_for_writing(
+            store, create=True, keep_journal=keep_journal, no_pack=no_pack, notify=report.tell
+        ) as opened,
         closing(
             Collector(opened, str(journal or layout.journal), report, policy=policy, prune_every_s=prune_every_s)
         ) as collector,
@@ -74,6 +80,7 @@ def command(
         if once:
             collector.drain()
             collector.prune_when_due()
+            collector.pack_now()
         else:
             with _stopped_by_signals(report) as stop:
                 collector.run(stop)

@@ -1,1 +1,0 @@
-"""One module per command; each holds ``command`` and is loaded when it is called."""
