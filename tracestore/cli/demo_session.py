@@ -101,7 +101,7 @@ class DemoSession:
     def _go_too_far(self) -> None:
         with self._turn("While you are at it: move everything else onto the units module, too."):
             self._keep_cache_warm(took_ms=880)
-            self._read(2_450, "collector.py", "ingest.py", "maintenance/prune.py", "maintenance/verify.py")
+            self._read(2_450, "collector/collector.py", "ingest.py", "maintenance/prune.py", "maintenance/verify.py")
             with self._span("step"):
                 self._request(_calls("run_tests", target="tests"), took_ms=3_180)
                 self._log("info", "running the whole suite")

@@ -71,7 +71,7 @@ TOOLS = [
 
 LISTING = """\
    3,912  tracestore/__init__.py
-   5,774  tracestore/collector.py
+   9,774  tracestore/collector/collector.py
    1,820  tracestore/errors.py
    9,405  tracestore/ingest.py
    3,288  tracestore/layout.py

@@ -30,7 +30,7 @@ def packed_text(report: PackReport) -> str:
         times = f", {report.raw_bytes / report.stored_bytes:.0f} times smaller" if report.stored_bytes else ""
         done = (
             f"packed {report.bodies:,} bodies, {size(report.raw_bytes)} into {size(report.stored_bytes)}{times}"
-            f" ({report.packs:,} packs)"
+            f" ({report.packs:,} {"pack" if report.packs == 1 else "packs"})"
         )
     return "; ".join([done, *_afterwards(report)])
 
@@ -72,7 +72,7 @@ def stats_text(stats: dict[str, Any]) -> str:
         "kept once": f"{stats['unique_bodies']:,}, {size(stats['unique_body_bytes'])}",
         "on disk": f"{size(stats['blob_bytes_on_disk'])} in {stats['blob_files']:,} files{_saving(stats)}",
         "  in files": _tier(stats["loose_blobs"], "bodies", stats["loose_bytes"]),
-        "  in packs": _tier(stats["packs"], "packs", stats["pack_bytes"], _packed(stats)),
+        "  in packs": _tier(stats["packs"], "pack" if stats["packs"] == 1 else "packs", stats["pack_bytes"], _packed(stats)),
         "database": size(stats["database_bytes"]),
     }
     others = {"evicted": stats["evicted_bodies"], "lost": stats["lost_bodies"], "rejected": stats["rejected"]}

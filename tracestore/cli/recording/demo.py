@@ -3,7 +3,7 @@
 import tempfile
 import time
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from tracestore.cli.demo_session import DemoSession
 from tracestore.cli.options import json_option, open_for_writing
 from tracestore.cli.output import print_json, print_table, print_text
 from tracestore.cli.values import cell_text, json_row
-from tracestore.cli.wording import stats_of, stats_text
+from tracestore.cli.wording import packed_text, stats_of, stats_text
 from tracestore.collector import Collector, Event
 from tracestore.journal import SegmentWriter
 from tracestore.layout import StoreLayout
+from tracestore.maintenance.summary import PackReport
 from tracestore.units import format_size_bytes
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Shown:
     journal_bytes: int
     inserted: int
     view: str
+    packed: PackReport
     stats: dict[str, Any]
     answer: "QueryResult"
 
@@ -80,12 +82,15 @@ def _run(store: "TraceStore") -> _Shown:
 
     with closing(Collector(store, str(journal), count)) as collector:
         collector.drain()
+    view = store.easy_view(session.turn_id(VIEWED_TURN))
+    packed = store.pack(grace_ms=0)
     return _Shown(
         session=session,
         segment=appended.path,
         journal_bytes=appended.end_offset,
         inserted=inserted,
-        view=store.easy_view(session.turn_id(VIEWED_TURN)),
+        view=view,
+        packed=packed,
         stats=stats_of(store),
         answer=store.sql(QUESTION),
     )
@@ -100,6 +105,8 @@ def _print(shown: _Shown, directory: Path, kept: Path | None) -> None:
         ("Collected (tracestore collect): rows into DuckDB, bodies into files named by their hash.",
          f"{shown.inserted} records, each durable before the journal's offset moved"),
         (f"Turn {VIEWED_TURN}, one line per event (tracestore view {turn_id}):", shown.view),
+        ("Packed, as a collector does once bodies are many (tracestore pack): compressed together.",
+         packed_text(shown.packed)),
         ("What is stored, and what it costs (tracestore stats):", stats_text(shown.stats)),
         (f'A question in SQL (tracestore query "..."):\n\n{_indented(QUESTION)}', None),
     )  # fmt: skip
@@ -137,6 +144,7 @@ def _print_json(shown: _Shown, kept: Path | None) -> None:
             "inserted": shown.inserted,
             "conversation_id": shown.session.conversation_id,
             "turn_id": shown.session.turn_id(VIEWED_TURN),
+            "packed": asdict(shown.packed),
             "view": shown.view.splitlines(),
             "stats": shown.stats,
             "sql": QUESTION,
