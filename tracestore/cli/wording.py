@@ -17,7 +17,7 @@ def pruned_text(summary: PruneSummary) -> str:
     back = format_size_bytes(summary.bytes_reclaimed)
     bodies = f"{summary.bodies_deleted:,} bodies{evicted}"
     later = "; bodies wait for the next prune, because a backup is running" if summary.sweep_postponed else ""
-    later += f"; {_waiting(summary.bytes_waiting)}" if summary.bytes_waiting else ""
+    later += f"; {_waiting(summary.bytes_pending)}" if summary.bytes_pending else ""
     return f"{verb} {summary.records_deleted:,} records and {bodies}; {gave} {back} back to the disk{later}"
 
 
@@ -30,7 +30,7 @@ def packed_text(report: PackReport) -> str:
         times = f", {report.raw_bytes / report.stored_bytes:.0f} times smaller" if report.stored_bytes else ""
         done = (
             f"packed {report.bodies:,} bodies, {size(report.raw_bytes)} into {size(report.stored_bytes)}{times}"
-            f" ({report.packs:,} {"pack" if report.packs == 1 else "packs"})"
+            f" ({_packs(report.packs)})"
         )
     return "; ".join([done, *_afterwards(report)])
 
@@ -46,8 +46,8 @@ def _afterwards(report: PackReport) -> Iterator[str]:
         yield f"left {report.skipped:,} that could not be read (tracestore verify --data)"
     if report.bytes_reclaimed:
         yield f"gave {format_size_bytes(report.bytes_reclaimed)} back to the disk"
-    if report.files_waiting:
-        yield _waiting(report.bytes_waiting, report.files_waiting)
+    if report.files_pending:
+        yield _waiting(report.bytes_pending, report.files_pending)
 
 
 def _waiting(size_bytes: int, files: int | None = None) -> str:
@@ -71,17 +71,20 @@ def stats_text(stats: dict[str, Any]) -> str:
         "bodies sent": f"{stats['bodies']:,}, {size(stats['body_bytes'])}",
         "kept once": f"{stats['unique_bodies']:,}, {size(stats['unique_body_bytes'])}",
         "on disk": f"{size(stats['blob_bytes_on_disk'])} in {stats['blob_files']:,} files{_saving(stats)}",
-        "  in files": _tier(stats["loose_blobs"], "bodies", stats["loose_bytes"]),
-        "  in packs": _tier(stats["packs"], "pack" if stats["packs"] == 1 else "packs", stats["pack_bytes"], _packed(stats)),
+        "  in files": f"{stats['loose_blobs']:,} bodies, {size(stats['loose_bytes'])}",
+        "  in packs": f"{_packs(stats['packs'])}, {size(stats['pack_bytes'])}{_packed(stats)}",
         "database": size(stats["database_bytes"]),
     }
     others = {"evicted": stats["evicted_bodies"], "lost": stats["lost_bodies"], "rejected": stats["rejected"]}
+    for tier, count in (("  in files", stats["loose_blobs"]), ("  in packs", stats["packs"])):
+        if not count:
+            del lines[tier]
     lines |= {name: f"{count:,}" for name, count in others.items() if count}
     return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
 
 
-def _tier(count: int, what: str, size_bytes: int, more: str = "") -> str:
-    return f"{count:,} {what}, {format_size_bytes(size_bytes)}{more}" if count else "none"
+def _packs(count: int) -> str:
+    return "1 pack" if count == 1 else f"{count:,} packs"
 
 
 def _packed(stats: dict[str, Any]) -> str:

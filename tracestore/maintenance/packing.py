@@ -98,6 +98,6 @@ class Packer:
             skipped=done.skipped,
             is_complete=done.is_complete,
             bytes_reclaimed=released.bytes_reclaimed,
-            files_waiting=waiting.files,
-            bytes_waiting=waiting.allocated_bytes,
+            files_pending=waiting.files,
+            bytes_pending=waiting.allocated_bytes,
         )

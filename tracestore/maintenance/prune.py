@@ -154,7 +154,7 @@ class Pruner:
             records_deleted=records,
             bodies_deleted=swept.blobs_deleted,
             bytes_reclaimed=swept.bytes_reclaimed + swept.leftover_bytes + released.bytes_reclaimed + database_bytes,
-            bytes_waiting=self._blobs.waiting().allocated_bytes,
+            bytes_pending=self._blobs.waiting().allocated_bytes,
             bodies_evicted=len(evicted),
             files_deleted=swept.files_deleted + swept.leftovers_deleted + released.blobs,
             database_bytes_reclaimed=database_bytes,

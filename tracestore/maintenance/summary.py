@@ -15,7 +15,7 @@ class PruneSummary:
     """Bytes returned to the file system, as `du` counts them: blobs and the database file."""
     bodies_evicted: int = 0
     """Those of the deleted bodies that the byte cap took; their rows stay."""
-    bytes_waiting: int = 0
+    bytes_pending: int = 0
     """Bytes of files that were replaced, and stay an hour for a copy that may be running."""
     files_deleted: int = 0
     database_bytes_reclaimed: int = 0
@@ -48,9 +48,9 @@ class PackReport:
     """False when it was told to stop; the next one goes on."""
     bytes_reclaimed: int = 0
     """Bytes of what was replaced earlier, and is gone now."""
-    files_waiting: int = 0
+    files_pending: int = 0
     """Files that are replaced, and stay an hour for a copy of the directory that may be running."""
-    bytes_waiting: int = 0
+    bytes_pending: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
