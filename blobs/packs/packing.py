@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
+from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
 from blobs import codec
@@ -227,8 +228,10 @@ class _Packs:
     def __enter__(self) -> "_Packs":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     def add(self, shelf: int, body: Body, moved: Seat | None) -> None:
         """Add a body; another shelf begins another pack, if the one being written is large enough."""
