@@ -31,6 +31,11 @@ class PackWriter:
         self._write(pack_format.MAGIC + secrets.token_bytes(pack_format.SALT_BYTES))
 
     @property
+    def name(self) -> Digest:
+        """What a pack of everything written so far is called."""
+        return Digest(self._hasher.digest())
+
+    @property
     def bodies(self) -> int:
         """Number of bodies so far."""
         return len(self._keys)
@@ -57,14 +62,17 @@ class PackWriter:
         """Write the rest, make the file durable and read it back from the disk; returns its name, or BlobCorrupt."""
         self._write(pack_format.encode_tail(self._level, self._seats, self._keys, self.size_bytes, self._raw_bytes))
         durable.sync_file(self._fd)
-        name = Digest(self._hasher.digest())
+        if self.read_back() != self.name:
+            raise BlobCorrupt("a disk that gives back what was written", "other bytes")
+        return self.name
+
+    def read_back(self) -> Digest:
+        """Return the name of what the disk itself has now."""
         durable.drop_cache(self._fd)
         hasher = blake3()
         for start in range(0, self.size_bytes, _PIECE_BYTES):
             hasher.update(os.pread(self._fd, _PIECE_BYTES, start))
-        if hasher.digest() != name:
-            raise BlobCorrupt("a disk that gives back what was written", "other bytes")
-        return name
+        return Digest(hasher.digest())
 
     def _write(self, content: bytes) -> None:
         durable.write_all(self._fd, content)
