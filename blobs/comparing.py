@@ -35,16 +35,16 @@ def compare(
     """Yield each digest, True, and the sizes of its blob or None; and blobs that were not asked for, with False."""
     asked = ((key_of(digest), Digest(digest)) for digest in digests)
     for wanted, blobs, seats in aligned(asked, loose(backend), tier.entries()):
-        stats = {blob.digest: blob for blob in blobs}
-        for digest in dict.fromkeys(wanted):
-            seat = next(iter(seats), None) or next(tier.find_dead(digest), None)
-            yield digest, True, stats.pop(digest, None) or (_packed(digest, seat) if seat else None)
-        for digest, blob in stats.items():
-            yield digest, False, blob
+        stats: dict[Digest, BlobStat | None] = {blob.digest: blob for blob in blobs}
         if not wanted:
             for digest, found in names(tier, seats).items():
-                if digest not in stats:
-                    yield digest, False, _packed(digest, found[0])
+                stats.setdefault(digest, _packed(digest, found[0]))
+        for digest in wanted:
+            if stats.get(digest) is None:
+                seat = next(iter(seats), None) or next(tier.find_dead(digest), None)
+                stats[digest] = _packed(digest, seat) if seat else None
+        for digest in sorted(stats):
+            yield digest, digest in wanted, stats[digest]
 
 
 def loose(backend: Backend) -> Iterator[tuple[int, BlobStat]]:

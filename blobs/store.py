@@ -196,7 +196,9 @@ class BlobStore:
         """Remove blobs that the caller knows to be unreferenced; a missing one is no error."""
         chosen = list(digests)
         with self.lock:
-            for pack, ordinals in by_pack(seat for digest in chosen for seat in self._tier.find(digest)).items():
+            ordered = sorted(chosen, key=self._tier.order_of)
+            seats = (seat for d in ordered for seat in rewriting.own_seats(self._tier, d, self._tier.find(d)))
+            for pack, ordinals in by_pack(seats).items():
                 self._tier.give_up(pack, ordinals)
                 self._tier.save(pack)
             return self._backend.delete(chosen)

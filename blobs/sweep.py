@@ -105,7 +105,9 @@ def plan(backend: Backend, tier: PackTier, live: Iterable[bytes], retired: Itera
     """Compare the store with the live and the retired digests; both ascending, else ValueError."""
     living, retirees = _Ascending(live, "live"), _Ascending(retired, "retired")
     found = _Found(backend, tier)
-    for lives, gone, blobs, seats in aligned(living, retirees, loose(backend), tier.entries()):
+    doubted = set(_with_damaged_index(tier))
+    packed = (entry for entry in tier.entries() if entry[1].pack not in doubted)
+    for lives, gone, blobs, seats in aligned(living, retirees, loose(backend), packed):
         found.take(set(lives), set(gone), blobs, seats)
     return SweepPlan(
         tuple(found.dead), found.dead_bytes, found.stray_count, found.stray_bytes, found.total_count, found.total_bytes,
@@ -154,8 +156,10 @@ def apply(
         for seat in sweep_plan.revived:
             tier.revive(seat)
             touched.add(seat.pack)
-    touched |= _give_up_doubled(tier, sweep_plan.doubled)
-    total += rewriting.settle(tier, sorted(touched, key=lambda pack: pack.name), lock, at_once=at_once)
+    doubled = _give_up_doubled(tier, sweep_plan.doubled)
+    total += rewriting.settle(tier, touched | doubled if at_once else touched - doubled, lock, at_once=at_once)
+    for pack in () if at_once else doubled:
+        tier.save(pack)  # replaced, not dead: a copy of the directory may have listed only this one
     for pack in tier:
         pack.is_settled = not pack.live_bodies
     with lock:
@@ -163,6 +167,15 @@ def apply(
     return SweepSummary(
         deleted, total.bytes_reclaimed, total.blobs, done - deleted, leftovers.blobs, leftovers.bytes_reclaimed
     )
+
+
+def _with_damaged_index(tier: PackTier) -> Iterator[Pack]:
+    """Yield packs in which nothing is condemned: what their index says of a dead body may be true of a live one."""
+    for pack in tier:
+        try:
+            tier.require_whole_index(pack)
+        except BlobCorrupt:
+            yield pack
 
 
 def _live(seats: Iterable[Seat]) -> list[Seat]:
@@ -253,7 +266,7 @@ class _Found:
 
     def _names(self, retired: set[Digest], seats: Sequence[Seat]) -> dict[Digest, tuple[Seat, ...]]:
         """Return the digests of packed bodies that nobody lives by: the retired one, else what its bytes say."""
-        if len(retired) == 1:
+        if len(retired) == 1 == len(seats):
             return {next(iter(retired)): tuple(seats)}
         return names(self._tier, seats)
 

@@ -55,17 +55,18 @@ def check(tier: PackTier, pack: Pack, data: bool) -> Iterator[tuple[Kind, str]]:
             if not wrong:
                 return
         elif not data:
-            if not pack.has_whole_index():
-                yield "corrupt", "its index is not what was written"
+            tier.require_whole_index(pack)
             return
         wrong = list(_wrong_frames(tier, pack, fresh=True))
         yield from (("corrupt", detail) for detail in wrong)
-        if not pack.has_whole_index():
-            yield "corrupt", "its index is not what was written"
-        elif not wrong:
+        tier.require_whole_index(pack)
+        if not wrong:
             yield "flipped", "stored bits changed; every body is whole"
+    except BlobCorrupt:
+        yield "corrupt", "its index is not what was written"
     except BlobsUnavailable as error:
-        yield "unreadable", str(error)
+        if pack in set(tier):  # else it was removed since it was listed
+            yield "unreadable", str(error)
 
 
 def bodies(content: bytes) -> Iterator[bytes]:

@@ -48,6 +48,8 @@ class Pack:
         self.dead = Dead(self.footer.bodies)
         self.is_settled = False
         """Whether it is known that nothing needs its dead bodies here: from a sweep, or because each was moved."""
+        self.is_stuck = False
+        """Whether merging had to leave bodies in it: damaged ones, or some that belong nowhere."""
 
     def __repr__(self) -> str:
         return f"Pack({self.name.hex()[:12]}…, {self.footer.bodies} bodies)"

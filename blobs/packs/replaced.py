@@ -96,7 +96,9 @@ def _proved(tier: PackTier, seats: list[tuple[Digest, Seat]]) -> list[Digest]:
     seat = seats[0][1]
     first = seat.pack.seats[seat.frame].first
     try:
+        tier.require_whole_index(seat.pack)
         bodies = tier.frame_bodies(seat.pack, seat.frame, fresh=True)
     except BlobError:
         return []  # the other copies are the only good ones; verify tells of the pack
-    return [digest for digest, seat in seats if Digest.of(bodies[seat.ordinal - first]) == digest]
+    found = {ordinal: Digest.of(body) for ordinal, body in enumerate(bodies, first)}
+    return [digest for digest, seat in seats if found.get(seat.ordinal) == digest]

@@ -7,15 +7,16 @@
     3 for any other it is written down which bodies are dead
 """
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 
 from blobs.backends.base import Deleted
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt
 from blobs.packs.format import key_of
+from blobs.packs.frame import Frame
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackTier
+from blobs.packs.tier import PackTier, Seat
 from blobs.packs.writer import PackInWriting
 
 DEAD_SHARE = 0.3
@@ -31,7 +32,7 @@ def settle(
     dead frame, and what was replaced does not wait.
     """
     total = Deleted()
-    for pack in packs:
+    for pack in sorted(packs, key=lambda pack: (bool(pack.live_bodies), pack.name)):  # a full disk needs space to copy
         has_dead_frame = not all(pack.live_in(number) for number in range(len(pack.seats)))
         is_worth_it = pack.live_bytes < (1 - DEAD_SHARE) * pack.size_bytes or (at_once and has_dead_frame)
         if pack.live_bodies and is_worth_it:
@@ -48,8 +49,9 @@ def settle(
 
 def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -> bool:
     """Copy the live bodies into another pack and give this one up; False when a part of it is damaged."""
-    keys = pack.index.keys_by_ordinal()
     try:
+        tier.require_whole_index(pack)
+        keys = pack.index.keys_by_ordinal()
         with tier.writing(pack.footer.level) as begun:
             for number in range(len(pack.seats)):
                 _copy_frame(tier, pack, number, keys, begun)
@@ -66,19 +68,35 @@ def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -
 
 def _copy_frame(tier: PackTier, pack: Pack, number: int, keys: Sequence[int], begun: PackInWriting) -> None:
     seat, live = pack.seats[number], pack.live_in(number)
+    wanted = [keys[ordinal] for ordinal in live]
     if len(live) == seat.bodies:
-        begun.writer.copy(tier.frame_stored(pack, number), seat.raw_bytes, [keys[ordinal] for ordinal in live])
+        stored = tier.read_range(pack, seat.start, seat.stored_bytes)
+        if len(Frame(stored, pack.path)) != seat.bodies or Frame(stored, pack.path).finish():
+            raise BlobCorrupt(f"{seat.bodies} bodies in a frame", "something else", None, pack.path)
+        begun.writer.copy(stored, seat.raw_bytes, wanted)
     elif live:
-        bodies = tier.frame_bodies(pack, number)
-        begun.add([(Digest.of(body), body) for body in (bodies[o - seat.first] for o in live)])
+        found = dict(enumerate(tier.frame_bodies(pack, number), seat.first))
+        bodies = [(Digest.of(body), body) for body in (found.get(ordinal, b"") for ordinal in live)]
+        if [key_of(digest) for digest, _ in bodies] != wanted:
+            raise BlobCorrupt("the bodies of an index", "others", None, pack.path)
+        begun.add(bodies)
 
 
 def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManager[object]) -> Deleted:
-    """Copy every pack that holds one of these bodies, live or dead, without them; the old ones go at once."""
+    """Copy every pack that holds one of these bodies, live or dead, without them; the old ones go at once.
+
+    Raises BlobCorrupt, once all others are done, when a pack is too damaged to be copied and may still hold one.
+    """
     total = Deleted()
-    wanted = {key_of(digest) for digest in digests}
+    wanted = list(digests)
+    left = next(iter(tier.damaged.values()), None)
     for pack in list(tier):
-        found = [ordinal for key in wanted for ordinal in pack.index.find(key)]
+        try:
+            tier.require_whole_index(pack)
+        except BlobCorrupt as error:
+            left = error
+            continue
+        found = [seat.ordinal for digest in wanted for seat in own_seats(tier, digest, _seats(pack, digest))]
         if not found:
             continue
         with lock:
@@ -86,4 +104,21 @@ def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManage
         if not pack.live_bodies or _rewrite(tier, pack, lock):
             with lock:
                 total += tier.remove(pack)
+        else:
+            left = BlobCorrupt("frames that can be copied without a body", "damaged ones", None, pack.path)
+    if left is not None:
+        raise left
     return total
+
+
+def own_seats(tier: PackTier, digest: Digest, seats: Iterable[Seat]) -> Iterator[Seat]:
+    """Leave out the seats of another body with the same key; what cannot be read may be this one."""
+    for seat in seats:
+        with suppress(BlobCorrupt):
+            if Digest.of(tier.body(seat)) != digest:
+                continue
+        yield seat
+
+
+def _seats(pack: Pack, digest: Digest) -> Iterator[Seat]:
+    return (Seat(pack, ordinal) for ordinal in pack.index.find(key_of(digest)))

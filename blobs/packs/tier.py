@@ -153,10 +153,11 @@ class PackTier:
         with self._translated(f"reading {pack.path}"):
             return list(pack.open_frame(number, fresh).bodies())
 
-    def frame_stored(self, pack: Pack, number: int) -> bytes:
-        """Return a frame as it is stored."""
+    def require_whole_index(self, pack: Pack) -> None:
+        """Raise BlobCorrupt unless table and index are as written: they tell which body is given up."""
         with self._translated(f"reading {pack.path}"):
-            return pack.read_stored(number)
+            if not pack.has_whole_index():
+                raise BlobCorrupt("the index of a pack", "other bytes", None, pack.path)
 
     def read_range(self, pack: Pack, start: int, size_bytes: int, fresh: bool = False) -> bytes:
         """Return a part of a pack's file."""
