@@ -215,8 +215,8 @@ class TraceStore(OpenStore):
     ) -> PackReport:
         """Move bodies out of files of their own into packs, where they take a fraction of the space.
 
-        What that replaces stays for ``grace_ms``, for a copy of the directory that may be running. Bodies of
-        records that came in less than ``settled_ms`` ago stay where they are. ``is_stopped`` is asked between two
+        What that replaces stays for ``grace_ms``, for a copy of the directory that may be running. Files
+        of records that came in less than ``settled_ms`` ago stay as they are. ``is_stopped`` is asked between two
         bodies; ``on_progress`` gets bodies done and planned. Other calls may go on meanwhile; prune waits.
         """
         packer = self._packer("pack")

@@ -8,7 +8,7 @@ By itself a collector does this once loose blobs are many: a small store stays p
 any tool reads.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 
@@ -59,13 +59,10 @@ class Packer:
         is_stopped: Callable[[], bool] = lambda: False,
         on_progress: Progress | None = None,
     ) -> PackReport:
-        """Do steps 1 to 3 with bodies that are at least so old; stops between two bodies when told to."""
-
-        def arrange(digests: Sequence[Digest]) -> list[Run]:
-            return list(self._runs(digests, settled_ms))
-
+        """Do steps 1 to 3 with loose blobs whose records are at least so old; stops between two bodies when told."""
         with blob_errors_translated():
-            done = self._blobs.pack(arrange, is_stopped=is_stopped, on_progress=on_progress)
+            settled = self._settled(settled_ms) if settled_ms else None
+            done = self._blobs.pack(self._runs, settled, is_stopped=is_stopped, on_progress=on_progress)
         return self._report(done, Deleted() if is_stopped() else self._release(grace_ms))
 
     def unpack(self, *, grace_ms: int = GRACE_MS, on_progress: Progress | None = None) -> PackReport:
@@ -74,11 +71,14 @@ class Packer:
             bodies = self._blobs.unpack(on_progress)
         return self._report(PackSummary(bodies), self._release(grace_ms))
 
-    def _runs(self, digests: Sequence[Digest], settled_ms: int) -> Iterator[Run]:
-        before_ns = self._now_ns() - settled_ms * NS_PER_MS if settled_ms else None
-        found = belongings(self._database, digests, before_ns)
-        for (day, _), bodies in groupby(found, key=lambda body: body[1:]):
-            yield Run(day, [Digest(digest) for digest, _, _ in bodies])
+    def _settled(self, settled_ms: int) -> list[Digest]:
+        before_ns = self._now_ns() - settled_ms * NS_PER_MS
+        loose = [blob.digest for blob in self._blobs.list()]
+        return [Digest(digest) for digest, _, _ in belongings(self._database, loose, before_ns)]
+
+    def _runs(self, digests: Sequence[Digest]) -> list[Run]:
+        found = groupby(belongings(self._database, digests), key=lambda body: body[1:])
+        return [Run(day, [Digest(digest) for digest, _, _ in bodies]) for (day, _), bodies in found]
 
     def _release(self, grace_ms: int) -> Deleted:
         until_s = (self._now_ns() - grace_ms * NS_PER_MS) / 1e9
