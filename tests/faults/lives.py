@@ -12,6 +12,7 @@ import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Stubborn(workload._Life):
 
     def live(self, half_time: Callable[[], None] | None = None) -> None:
         """Open the store, live a cycle, another one after ``half_time``, and close."""
-        with noting_errors(self.ack), TraceStore(self.store_path, now_ns=self.now_ns) as store:
+        opened = partial(TraceStore, self.store_path, now_ns=self.now_ns)
+        with noting_errors(self.ack), workload.scaled_down(), opened() as store:
             self.step(self.cycle, store, random.Random(f"cycle {self.seed} {self.next_number}"))
             if half_time is not None:
                 half_time()
@@ -65,6 +67,15 @@ class Stubborn(workload._Life):
 
     def prune(self, *args: Any) -> None:
         self.step(super().prune, *args)
+
+    def pack(self, *args: Any) -> None:
+        self.step(super().pack, *args)
+
+    def unpack(self, *args: Any) -> None:
+        self.step(super().unpack, *args)
+
+    def forget(self, *args: Any) -> None:
+        self.step(super().forget, *args)
 
     def snapshot(self, store: TraceStore) -> None:
         self.step(super().snapshot, store)

@@ -6,10 +6,11 @@ the code under test what should be there. A database that no longer opens may be
 
 - a record that was acknowledged is there exactly once and equal, its body too, unless retention
   that had begun was entitled to it: by age the whole turn, by size the body alone
-- what an acknowledged prune removed does not come back
+- what an acknowledged prune removed, or what was forgotten, does not come back
 - a row that nobody acknowledged is one whose insert had begun, equal and once
 - verify finds no damage, and after two prunes that delete nothing neither orphan nor leftover
-- the store takes one more record and gives it back
+- a store that has packs says so in its FORMAT
+- the store takes one more record and gives it back; it can be packed, and loses nothing by it
 - once the rest of the journal is collected, every line of it is a row or a rejected line, once
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from blobs import layout
 from tests.faults import workload
 from tests.faults.acks import Event
 from tracestore import RetentionPolicy, StoreBroken, TraceStore, TraceStoreError
@@ -111,6 +113,11 @@ class Promised:
                 self._pruned = None
             case "prune-full":  # it went before what waited in the journal, which then did not fit: the next takes that
                 self.leaving.clear()
+            case "forget-begins" | "forgotten" as op:
+                turn = set(workload.numbers_of(event["turn"]))
+                self.going |= turn & self.begun
+                self.leaving |= {event["turn"]} if self._is_acknowledged(event["turn"]) else set()
+                self.gone |= turn if op == "forgotten" else set()
             case "opened":
                 self._pruned = None
 
@@ -143,6 +150,7 @@ def _listed(violations: Iterator[str]) -> list[str]:
 def _examine(store_path: str, journal_path: str, promised: Promised) -> Iterator[str]:
     ticks = workload.clock(1_000_000)
     with TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
+        yield from _format(Path(store_path) / "blobs")
         yield from _rows_against_promises(store, promised)
         yield from _damage(store, "at first", harmless_too=False)
         _collect(store, journal_path)
@@ -151,6 +159,16 @@ def _examine(store_path: str, journal_path: str, promised: Promised) -> Iterator
         for _ in range(2):
             store.prune(KEEP_ALL)
         yield from _damage(store, "after two prunes", harmless_too=True)
+        with workload.scaled_down():
+            store.pack(grace_ms=workload.AT_ONCE_MS)
+        yield from _damage(store, "after packing", harmless_too=True)
+        yield from _rows_against_promises(store, promised)
+
+
+def _format(blobs: Path) -> Iterator[str]:
+    """A store with packs must be refused by a release that cannot read them."""
+    if any(blobs.glob("packs/*.pack")) and layout.PACKS_REQUIRED.encode() not in (blobs / "FORMAT").read_bytes():
+        yield "there are packs, and FORMAT does not say so"
 
 
 def _rebuild(store_path: str) -> None:

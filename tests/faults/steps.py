@@ -68,11 +68,27 @@ STEPS: dict[str, Step] = {
     "bodies forgotten": Step("tracestore.database.retention", "Retention.forget_bodies"),
     "gone bodies forgotten": Step("tracestore.database.retention", "Retention.forget_gone_bodies"),
     "prune recorded": Step("tracestore.database.retention", "Retention.record_prune"),
-    "sweep confirms": Step("blobs.sweep", "_delete_confirmed"),
+    "sweep confirms": Step("blobs.sweep", "_confirmed"),
     "sweep deletes": Step("blobs.backends.local", "LocalBackend.delete"),
     "shard swept": Step("blobs.backends.tree", "delete_blobs"),
     "empty shard removed": Step("blobs.backends.tree", "remove_if_empty"),
     "leftovers cleared": Step("blobs.backends.local", "LocalBackend.clear_leftovers"),
+    "pack frame written": Step("blobs.packs.writer", "PackWriter.copy"),
+    "pack finished": Step("blobs.packs.writer", "PackWriter.finish"),
+    "pack read back": Step("blobs.packs.writer", "PackWriter.read_back"),
+    "packs required": Step("blobs.packs.tier", "PackTier._require_packs"),
+    "pack published": Step("blobs.packs.tier", "PackTier.publish"),
+    "bodies given up": Step("blobs.packs.tier", "PackTier.give_up"),
+    "dead noted": Step("blobs.packs.tier", "PackTier.save"),
+    "pack removed": Step("blobs.packs.tier", "PackTier.remove"),
+    "pack leftovers cleared": Step("blobs.packs.tier", "PackTier.clear_leftovers"),
+    "pack rewritten": Step("blobs.packs.rewriting", "_rewrite"),
+    "packs settled": Step("blobs.packs.rewriting", "settle"),
+    "bodies erased": Step("blobs.packs.rewriting", "erase"),
+    "small packs merged": Step("blobs.packs.packing", "Packing.merge"),
+    "copies proved": Step("blobs.packs.replaced", "_proved"),
+    "replaced released": Step("blobs.store", "release"),
+    "unpacked": Step("blobs.store", "unpack"),
     "checkpoint": Step("tracestore.database.connection", "Database.checkpoint"),
     "copy compacted": Step("tracestore.database.compaction", "_copy"),
     "database detached": Step("tracestore.database.connection", "Database._detach"),
@@ -101,10 +117,24 @@ REBUILD_STEPS: dict[str, Step] = {
 BACKUP_STEPS: dict[str, Step] = {
     "backup sync": Step("tracestore.maintenance.backup", "sync_filesystem"),
 }
-ALL_STEPS = STEPS | REBUILD_STEPS | BACKUP_STEPS
+OTHER_STEPS: dict[str, Step] = {
+    "packed body read": Step("blobs.packs.tier", "PackTier.body"),
+    "loose body read": Step("blobs.store", "read_body"),
+    "body revived": Step("blobs.packs.tier", "PackTier.revive"),
+}
+"""Steps of readers, and of a store that something was done to."""
+ALL_STEPS = STEPS | REBUILD_STEPS | BACKUP_STEPS | OTHER_STEPS
 
 LOCK = "the mutex of writer and sweeper"
+MOVING = "the mutex of whoever moves bodies"
 RECHECK = "the look before the deletion"
+PROOFS: dict[str, Callable[..., Any]] = {
+    "pack read back": lambda writer: writer.name,
+    "packs required": lambda tier: None,
+    "copies proved": lambda tier, seats: [digest for digest, _ in seats],
+    "body revived": lambda tier, seat: None,
+}
+"""Steps that make sure of something before bodies are given up or files go; here they let everything by."""
 SYNCS = (
     "blob file sync", "file system sync", "blob directory sync", "journal append sync", "journal read sync",
     "segment directory sync", "store file sync", "store directory sync", "backup sync",
@@ -239,15 +269,19 @@ class NoLock:
 
 def _removal(name: str) -> Sequence[tuple[Step, Callable[[Any], Any]]]:
     """Return what to replace, and by what, so that a safety step is gone."""
-    if name == LOCK:
-        return [(Step("blobs.store", "BlobStore._start"), _starting_without_lock)]
+    if name in (LOCK, MOVING):
+        lock = "lock" if name == LOCK else "packing"
+        return [(Step("blobs.store", "BlobStore._start"), partial(_starting_without, lock))]
     if name == RECHECK:
-        return [(STEPS["sweep confirms"], _deleting_unconfirmed)]
+        return [(STEPS["sweep confirms"], _confirming_all)]
     step, _, place = name.partition(_AT)
     if step in NOTES:
         return [(STEPS[step], lambda original: lambda *args: None)]
+    if step in PROOFS:
+        return [(ALL_STEPS[step], lambda original: PROOFS[step])]
     if step not in SYNCS:
-        raise ValueError(f"wanted {LOCK}, {RECHECK} or one of {', '.join(SYNCS + NOTES)}; found {name!r}")
+        known = (LOCK, MOVING, RECHECK, *SYNCS, *NOTES, *PROOFS)
+        raise ValueError(f"wanted one of {', '.join(known)}; found {name!r}")
     return [(ALL_STEPS[step], partial(_not_syncing, place))]
 
 
@@ -259,10 +293,10 @@ def _not_syncing(place: str, original: Callable[..., None]) -> Callable[..., Non
     return sync
 
 
-def _starting_without_lock(start: Callable[..., None]) -> Callable[..., None]:
-    def start_without(store: Any, backend: Any) -> None:
-        start(store, backend)
-        store.lock = NoLock()
+def _starting_without(lock: str, start: Callable[..., None]) -> Callable[..., None]:
+    def start_without(store: Any, *args: Any, **kwargs: Any) -> None:
+        start(store, *args, **kwargs)
+        setattr(store, lock, NoLock())
 
     return start_without
 
@@ -271,22 +305,21 @@ def _nothing_named(retention: Any, digests: Sequence[bytes], seq: int) -> set[by
     return set()
 
 
-def _deleting_unconfirmed(original: Callable[..., Any]) -> Callable[..., Any]:
+def _confirming_all(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let the caller do its part for all that the plan had, as if nothing had been named since."""
 
-    def delete(backend: Any, chunk: Sequence[Any], confirm: Callable[[Sequence[Any]], Any] | None) -> Any:
+    def confirmed(chunk: Sequence[Any], confirm: Callable[[Sequence[Any]], Any]) -> Sequence[Any]:
         from tracestore.database.retention import Retention
 
-        if confirm is not None:
-            named = Retention.named_since
-            Retention.named_since = _nothing_named
-            try:
-                confirm(chunk)
-            finally:
-                Retention.named_since = named
-        return backend.delete(chunk)
+        named = Retention.named_since
+        Retention.named_since = _nothing_named
+        try:
+            confirm(chunk)
+        finally:
+            Retention.named_since = named
+        return chunk
 
-    return delete
+    return confirmed
 
 
 def _replace(place: Step, make: Callable[[Any], Any]) -> Callable[[], None]:

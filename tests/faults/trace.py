@@ -6,11 +6,12 @@ check reads what `strace` saw the whole process do, DuckDB's C++ too, and keeps 
 disk need not hold yet: the content of a file until it is synced, a name until its directory is.
 Wherever the process relies on something, all that is under it must be synced by then:
 
-    a rename        the content behind the new name
+    a rename        the content behind the new name; of a pack, FORMAT as well, which says that there are packs
     the database    bodies and their names, journal lines that an offset covers, rejected lines, what
                     is noted for a rebuild: before a byte of the commit is in the write-ahead log
     a promise       everything in the store, or in the backup
-    a deletion      of a body: the commit that forgot it; of a segment or a snapshot: what covers it
+    a deletion      of a body or a pack: the commit that forgot it, and every other copy; likewise where bodies
+                    are noted as given up; of a segment or a snapshot: what covers it
 
 Two lives are traced: a cycle of the workload, and one of maintenance: rebuild, repair, backup, restore, forget.
 Run as a program it is the process that is traced: `python -m tests.faults.trace ROOT SEED LIFE [STEP]`.
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from blobs import layout
 from tests.faults import acks, steps, workload
 from tests.faults.zygote import REPOSITORY
 from tracestore import TraceStore
@@ -50,14 +52,17 @@ _WRITES = {
 Life = Literal["cycle", "maintenance"]
 
 DATABASE, LOG = "store/records.duckdb", "store/records.duckdb.wal"
-OBJECTS, JOURNAL, SNAPSHOTS, PRODUCER = "store/blobs/objects", "store/journal", "store/snapshots", "app.ndjson"
+BLOB_FORMAT, PACKS, OBJECTS = "store/blobs/FORMAT", "store/blobs/packs", "store/blobs/objects"
+COPIES = (OBJECTS, PACKS)
+JOURNAL, SNAPSHOTS, PRODUCER = "store/journal", "store/snapshots", "app.ndjson"
 NOTES = ("store/removals.ndjson", "store/journals.json")
 """What a rebuild has to know, beside the journal and the snapshot."""
 FREE = ("store/lock", "store/tmp", "store/blobs/stage")
 """What means nothing after a crash: nobody relies on it."""
 PROMISES = {
     **dict.fromkeys(("inserted", "collected", "pruned", "compacted", "snapshot", "rebuilt", "repaired"), "store"),
-    "forgotten": "store", "backed up": "backup", "restored": "restored",
+    "forgotten": "store", "packed": "store/blobs", "unpacked": "store/blobs", "backed up": "backup",
+    "restored": "restored",
 }  # fmt: skip
 """Each promise, and where everything must be durable then."""
 COMPLETE = {"backup/BACKUP.json": "backup", "restored/FORMAT": "restored"}
@@ -207,13 +212,17 @@ def _relied_upon(disk: Disk, call: Call) -> tuple[list[str], str]:
         return [what for what in early if not any(free in what for free in FREE)], f"{event!r} was promised"
     if call.name in _WRITES and path == LOG:
         lines = [what for what in disk.unsynced(PRODUCER) if "content" in what]
-        return disk.unsynced(OBJECTS, JOURNAL, *NOTES) + lines, "the database took note"
+        return disk.unsynced(*COPIES, JOURNAL, *NOTES) + lines, "the database took note"
     if call.name.startswith("rename") and (whole := COMPLETE.get(call.paths[1])):
         return [what for what in disk.unsynced(whole) if what != f"the name {path}"], f"{call.paths[1]} got its name"
+    if call.name.startswith("rename") and _is_in(path, (PACKS,)):
+        is_dead = call.paths[1].endswith(layout.DEAD_SUFFIX)
+        early = disk.unsynced(path, *(COPIES if is_dead else [BLOB_FORMAT]))
+        return [what for what in early if what != f"the name {path}"], f"a {Path(call.paths[1]).suffix} got its name"
     if call.name.startswith("rename") and _is_in(path, ("store",)):
         return [what for what in disk.unsynced(path) if "content" in what], "a name was given"
-    if call.name.startswith("unlink") and _is_in(path, (OBJECTS,)):
-        return disk.unsynced(LOG), "a body was deleted"
+    if call.name.startswith("unlink") and _is_in(path, COPIES) and not path.endswith(layout.UNFINISHED):
+        return disk.unsynced(LOG, *COPIES), "a body was deleted"
     if call.name.startswith("unlink") and _is_in(path, (JOURNAL, SNAPSHOTS)):
         return disk.unsynced(SNAPSHOTS, LOG, DATABASE), "a segment or a snapshot was deleted"
     return [], ""
@@ -261,6 +270,9 @@ def maintenance(root: str, seed: int) -> None:
             os.fsync(blob.fileno())
         store.repair(apply=True)
         ack({"op": "repaired"})
+        with workload.scaled_down():
+            store.pack(grace_ms=workload.AT_ONCE_MS)
+        ack({"op": "packed"})
         back_up(StoreLayout(path), Place.parse(f"{root}/backup"), store.snapshot, tell=lambda text: None)
         ack({"op": "backed up"})
         store.forget(turn_id=workload.record(seed, 0)["turnId"])

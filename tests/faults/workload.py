@@ -5,15 +5,18 @@ each one must be without asking the store. Four numbers make a turn, every third
 ``MAX_AGE``; some bodies belong to many records, old and new, so that a sweep meets the living.
 Every ``REJECTED``-th line of the journal is no record.
 
-A cycle inserts, appends to a journal of its own and collects it, prunes by age and by size,
-compacts, takes a snapshot, closes. Each promise goes to ``ack`` as an event:
+A cycle inserts, appends to a journal of its own and collects it, packs, prunes by age and by size,
+compacts, takes a snapshot, forgets a turn, unpacks, closes. Packs and what decides about them are
+small here (`scaled_down`), so that a short life has several, merges them and writes them anew.
+Each promise goes to ``ack`` as an event:
 
     {"op": "insert-begins", "first": n, "last": m}   then "inserted": these records are durable
     {"op": "append-begins", "first": n, "last": m}   then "appended": lines in the journal, nothing promised yet
     {"op": "collected", "first": n, "last": m}       what was appended is in the store, durably
     {"op": "prune-begins", "cutoff_ms": c, "cap": b} then "pruned"; one of the two is None
     {"op": "prune-full"}                             after it instead: the disk was full, half of a turn may wait
-    {"op": "compacted"} {"op": "snapshot"} {"op": "opened"} {"op": "closed"}
+    {"op": "forget-begins", "turn": t}               then "forgotten": no record of that turn is there
+    {"op": "packed"} {"op": "unpacked"} {"op": "compacted"} {"op": "snapshot"} {"op": "opened"} {"op": "closed"}
 """
 
 import base64
@@ -23,12 +26,16 @@ import os
 import random
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import blobs.store
+from blobs.packs import frame, packing
 from tests.faults.acks import Ack
 from tracestore import RetentionPolicy, StoreUnavailable, TraceStore
 from tracestore.collector import Collector
+from tracestore.maintenance.retention import GRACE_MS
 
 BASE_MS = 1_772_413_967_000
 DAY_MS = 86_400_000
@@ -41,6 +48,19 @@ SHARED_BODIES = 9
 SIZES = (0, 1, 40, 900, 6_000, 30_000)
 LARGE_BYTES = 200_000
 CAPS = (0, 40_000, 200_000)
+AT_ONCE_MS = -100 * 365 * DAY_MS
+"""A grace that is over for every file: the disk tells their times, and its clock is not that of the store."""
+PACKED_FROM = 10
+SMALLER: tuple[tuple[Any, str, int], ...] = (
+    (blobs.store, "PACKED_FROM_BODIES", PACKED_FROM),
+    (packing, "PACK_RAW_BYTES", 150_000),
+    (packing, "SMALL_RAW_BYTES", 90_000),
+    (packing, "WINDOW_RAW_BYTES", 60_000),
+    (frame, "RAW_BYTES", 12_000),
+    (frame, "FEWEST_BODIES", 4),
+    (frame, "MOST_RAW_BYTES", 50_000),
+)
+"""What makes packs out of a few bodies: a module, a name in it, and the value for the length of a life."""
 
 
 def record(seed: int, number: int) -> dict[str, Any]:
@@ -106,6 +126,19 @@ def turns_of(numbers: Iterable[int]) -> set[int]:
     return {turn for number in numbers if (turn := number // TURN) % 5 != 4}
 
 
+@contextmanager
+def scaled_down() -> Iterator[None]:
+    """Let packs be small for the length of the block."""
+    kept = [(module, name, getattr(module, name)) for module, name, _ in SMALLER]
+    for module, name, value in SMALLER:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in kept:
+            setattr(module, name, value)
+
+
 def clock(start: int = 0) -> Iterator[int]:
     """Yield times in nanoseconds, a millisecond apart; later ones for a later start."""
     now_ns = (BASE_MS + start * 20) * NS_PER_MS
@@ -126,7 +159,7 @@ def run(
     mend_journal(journal_path)
     life = _Life(store_path, journal_path, seed, ack, start)
     for cycle in range(cycles):
-        with TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
+        with scaled_down(), TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
             ack({"op": "opened"})
             step = life.busy_cycle if threads else life.cycle
             step(store, random.Random(f"cycle {seed} {start} {cycle}"))
@@ -151,26 +184,38 @@ class _Life:
         store.stats()  # what was inserted becomes rows no later than somebody reads
         self.insert(store, 24)
         self.collect(store, 9, torn=rng.random() < 0.5)
+        self.pack(store, GRACE_MS)
         self.prune(store, RetentionPolicy(max_age=MAX_AGE))
         self.insert(store, rng.choice([2, 9]))
         store.compact()
         self.ack({"op": "compacted"})
         self.snapshot(store)
-        self.collect(store, 6)
+        self.collect(store, 26)  # with enough new bodies to become a pack at once
+        self.forget(store)
+        self.pack(store, AT_ONCE_MS)
         if rng.random() < 0.6:
             self.prune(store, RetentionPolicy(max_total_body_bytes=rng.choice(CAPS)))
         self.insert(store, 4)
+        if rng.random() < 0.5:
+            self.unpack(store)
 
     def busy_cycle(self, store: TraceStore, rng: random.Random) -> None:
-        """Insert, collect and take snapshots while another thread prunes by age and by size."""
+        """Insert, collect and take snapshots while other threads prune by age and by size, and pack and unpack."""
         self.insert(store, 12)
-        with ThreadPoolExecutor(1) as other:
-            pruned = other.submit(self._prunes, store, rng.choice(CAPS))
+        with ThreadPoolExecutor(2) as others:
+            pruned = others.submit(self._prunes, store, rng.choice(CAPS))
+            packed = others.submit(self._packs, store)
             for _ in range(3):
                 self.insert(store, rng.choice([1, 8]))
-                self.collect(store, 7)
+                self.collect(store, 18)
                 self.snapshot(store)
             pruned.result()
+            packed.result()
+
+    def _packs(self, store: TraceStore) -> None:
+        for grace_ms in (AT_ONCE_MS, GRACE_MS, AT_ONCE_MS):
+            self.pack(store, grace_ms)
+        self.unpack(store)
 
     def _prunes(self, store: TraceStore, cap: int) -> None:
         for policy in (RetentionPolicy(max_age=MAX_AGE), RetentionPolicy(max_total_body_bytes=cap)):
@@ -212,6 +257,25 @@ class _Life:
                 self.ack({"op": "prune-full"})
             raise
         self.ack({"op": "pruned", **about})
+
+    def pack(self, store: TraceStore, grace_ms: int) -> None:
+        """Pack, and let what was replaced go after a grace."""
+        store.pack(grace_ms=grace_ms)
+        self.ack({"op": "packed"})
+
+    def unpack(self, store: TraceStore) -> None:
+        """Make every body a file of its own again, and let the packs go."""
+        store.unpack(grace_ms=AT_ONCE_MS)
+        self.ack({"op": "unpacked"})
+
+    def forget(self, store: TraceStore) -> None:
+        """Forget a turn that is complete; no record of it is sent again."""
+        last = self.next_number // TURN - 1
+        turn = last if turns_of(numbers_of(last)) else last - 1
+        self._resent = [number for number in self._resent if number not in numbers_of(turn)]
+        self.ack({"op": "forget-begins", "turn": turn})
+        store.forget(turn_id=f"{self.seed}-t{turn}")
+        self.ack({"op": "forgotten", "turn": turn})
 
     def snapshot(self, store: TraceStore) -> None:
         """Take a snapshot."""
