@@ -27,7 +27,7 @@ class PruneSummary:
         """Return what two prunes did, one after the other."""
         both = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         flags = {name: bool(both[name]) for name in ("sweep_postponed", "dry_run")}
-        return PruneSummary(**both | flags)
+        return PruneSummary(**both | flags | {"bytes_pending": other.bytes_pending})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
