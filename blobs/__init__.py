@@ -32,8 +32,9 @@ from blobs.errors import (
     FormatUnknown,
     SweepRefused,
 )
-from blobs.packs.packing import Arrange, PackSummary, Run
+from blobs.packs.packing import PackSummary
 from blobs.packs.replaced import Waiting
+from blobs.packs.window import Arrange, Run
 from blobs.store import BlobStore
 from blobs.subset import Subset
 from blobs.sweep import SweepPlan, SweepSummary

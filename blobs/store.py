@@ -23,9 +23,10 @@ from blobs.comparing import compare
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
 from blobs.packs import packing, rewriting
-from blobs.packs.packing import Arrange, Packing, PackSummary, small_packs, unpack
+from blobs.packs.packing import Packing, PackSummary, small_packs, unpack
 from blobs.packs.replaced import Waiting, release, waiting
 from blobs.packs.tier import PackTier, by_pack
+from blobs.packs.window import Arrange
 from blobs.reading import read_body
 from blobs.slices import CORES, SLICE_ITEMS, in_slices
 from blobs.subset import Subset
@@ -281,7 +282,7 @@ class BlobStore:
         is_stopped: Callable[[], bool] = lambda: False,
         on_progress: Progress | None = None,
     ) -> PackSummary:
-        """Move loose blobs, all or these, and the bodies of small packs into large packs. See `blobs.packing`.
+        """Move loose blobs, all or these, and the bodies of small packs into large packs. See `blobs.packs.packing`.
 
         What was replaced stays until `release`. ``arrange`` says what belongs together; what it leaves out stays.
         """
@@ -289,11 +290,9 @@ class BlobStore:
             return PackSummary()
         with self.packing:
             job = Packing(self._backend, self._tier, self.lock, arrange, is_stopped, on_progress)
-            packed = self._tier.has
             chosen = (blob.digest for blob in self._backend.list()) if digests is None else digests
-            job.pack_loose([digest for digest in chosen if not packed(digest)])
-            if job.done.is_complete:
-                job.merge(small_packs(self._tier))
+            loose = [digest for digest in chosen if not self._tier.has(digest)]
+            job.run(loose, small_packs(self._tier, len(loose)))
             return job.done
 
     def unpack(self, on_progress: Progress | None = None) -> int:

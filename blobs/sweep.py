@@ -155,12 +155,14 @@ def apply(
     with lock:
         for seat in sweep_plan.revived:
             tier.revive(seat)
-            touched.add(seat.pack)
     doubled = _give_up_doubled(tier, sweep_plan.doubled)
-    total += rewriting.settle(tier, touched | doubled if at_once else touched - doubled, lock, at_once=at_once)
-    for pack in () if at_once else doubled:
-        tier.save(pack)  # replaced, not dead: a copy of the directory may have listed only this one
+    # What is dead because it was replaced waits: a copy of the directory may have listed only this pack.
+    died = touched | doubled if at_once else touched - doubled
+    unsettled = [pack for pack in tier if not pack.is_noted and (pack.live_bodies or pack in died)]
+    total += rewriting.settle(tier, unsettled, lock, at_once=at_once)
     for pack in tier:
+        if not pack.is_noted:
+            tier.save(pack)
         pack.is_settled = not pack.live_bodies
     with lock:
         leftovers = backend.clear_leftovers() + tier.clear_leftovers()

@@ -3,7 +3,7 @@
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
 from blobs.codec import MAX_BODY_BYTES
@@ -41,8 +41,20 @@ def encode(bodies: Sequence[bytes], level: int) -> bytes:
     if largest > MAX_BODY_BYTES:
         raise BlobTooLarge(largest, MAX_BODY_BYTES)
     content = b"".join((struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies)), *bodies))
+    stored = _compress(content, level)
+    if not _gives_back(stored, content):
+        raise BlobCorrupt("a compressor that gives the bodies back", "other bytes")
+    return stored
+
+
+def trial(bodies: Iterable[bytes]) -> int:
+    """Return about how many bytes a frame of these bodies would take."""
+    return len(_compress(b"".join(bodies), FAST_LEVEL))
+
+
+def _compress(content: bytes, level: int) -> bytes:
     parameter = zstd.CompressionParameter
-    stored = zstd.compress(
+    return zstd.compress(
         content,
         options={
             parameter.compression_level: level,
@@ -52,9 +64,6 @@ def encode(bodies: Sequence[bytes], level: int) -> bytes:
             parameter.checksum_flag: 1,
         },
     )
-    if not _gives_back(stored, content):
-        raise BlobCorrupt("a compressor that gives the bodies back", "other bytes")
-    return stored
 
 
 def _gives_back(stored: bytes, content: bytes) -> bool:

@@ -48,6 +48,8 @@ class Pack:
         self.dead = Dead(self.footer.bodies)
         self.is_settled = False
         """Whether it is known that nothing needs its dead bodies here: from a sweep, or because each was moved."""
+        self.is_noted = True
+        """Whether the note beside it says what is dead now; a sweep that failed may not have come so far."""
         self.is_stuck = False
         """Whether merging had to leave bodies in it: damaged ones, or some that belong nowhere."""
 

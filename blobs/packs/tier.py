@@ -127,11 +127,10 @@ class PackTier:
         for seat in chain(self.find(digest), self.find_dead(digest)):
             try:
                 body = self.body(seat, fresh)
-            except BlobCorrupt as damage:
-                error = BlobCorrupt(damage.wanted, damage.found, digest, damage.where)
-                continue
-            except BlobsUnavailable as failure:
+            except (BlobCorrupt, BlobsUnavailable) as failure:
                 error = failure
+                if isinstance(failure, BlobCorrupt):
+                    failure.digest = digest
                 continue
             found = Digest.of(body)
             if found == digest:
@@ -215,11 +214,12 @@ class PackTier:
     def give_up(self, pack: Pack, ordinals: Collection[int]) -> None:
         """Find these bodies no more; `save` writes it down."""
         pack.dead.add(ordinals)
+        pack.is_noted = False
 
     def revive(self, seat: Seat) -> None:
         """Find this body again; `save` writes it down."""
         seat.pack.dead.remove(seat.ordinal)
-        seat.pack.is_settled = False
+        seat.pack.is_settled = seat.pack.is_noted = False
 
     def save(self, pack: Pack) -> None:
         """Write down which bodies of a pack are dead."""
@@ -227,13 +227,19 @@ class PackTier:
             name = layout.dead_name(pack.name)
             content = pack.dead.encode(pack.name)
             durable.write_file(self._directory, name, name + layout.UNFINISHED, content)
+            pack.is_noted = True
 
     def remove(self, pack: Pack) -> Deleted:
         """Remove a pack, and what is written of its dead."""
         with self._mutex, self._translated("removing a pack"):
             self._packs = tuple(other for other in self._packs if other is not pack)
             self._cache.forget(pack)
-            return self._unlink(layout.pack_name(pack.name)) + self._unlink(layout.dead_name(pack.name))
+            try:
+                gone = self._unlink(layout.pack_name(pack.name))
+            except OSError:
+                self._packs += (pack,)  # its bytes are still to be had
+                raise
+            return gone + self._unlink(layout.dead_name(pack.name))
 
     def retired_at_s(self, pack: Pack) -> float:
         """Return when a pack without live bodies was given up."""
@@ -334,11 +340,9 @@ class PackTier:
         return [pack]
 
     def _is_there(self, pack: Pack) -> bool:
-        try:
-            os.stat(layout.pack_name(pack.name), dir_fd=self._directory, follow_symlinks=False)
-        except OSError:
-            return False
-        return True
+        with suppress(OSError):
+            return bool(os.stat(layout.pack_name(pack.name), dir_fd=self._directory, follow_symlinks=False))
+        return False
 
     def _make_directory(self) -> None:
         with self._mutex:

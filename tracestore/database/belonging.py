@@ -6,14 +6,14 @@ from typing import TypeAlias
 from tracestore.database.connection import Database, translated
 from tracestore.database.retention import AGE, digest_table
 
-Belonging: TypeAlias = tuple[bytes, int, str]
-"""Digest, day of its last use (days since 1970), conversation, or turn where there is none."""
+Belonging: TypeAlias = tuple[bytes, str, int]
+"""Digest, conversation or else turn, day on which that was used last (days since 1970)."""
 
 _DAY_NS = 86_400 * 10**9
 
 
 def belongings(database: Database, digests: Sequence[bytes], inserted_before_ns: int | None = None) -> list[Belonging]:
-    """Return what is known of these bodies: by day, conversation and size, the largest first.
+    """Return what is known of these bodies, conversation by conversation, the largest bodies first.
 
     Bodies that no record names are left out, and those named by one that was inserted later than told.
     """
@@ -23,9 +23,11 @@ def belongings(database: Database, digests: Sequence[bytes], inserted_before_ns:
     with translated("looking what belongs together"), database.reading() as cursor:
         cursor.register("chosen", digest_table(digests))
         cursor.execute(
-            f"SELECT body_digest, max(epoch_ns({AGE})) // {_DAY_NS} AS day,"
+            "WITH used AS (SELECT body_digest, max(body_size_bytes) AS size_bytes,"
+            f" max(epoch_ns({AGE})) // {_DAY_NS} AS day,"
             " arg_max(coalesce(conversation_id, turn_id, ''), timestamp) AS conversation"
-            " FROM raw.records SEMI JOIN chosen ON body_digest = digest"
-            f" GROUP BY body_digest{before} ORDER BY day, conversation, max(body_size_bytes) DESC, body_digest"
+            f" FROM raw.records SEMI JOIN chosen ON body_digest = digest GROUP BY body_digest{before})"
+            " SELECT body_digest, conversation, max(day) OVER (PARTITION BY conversation) AS last_day"
+            " FROM used ORDER BY conversation, last_day, size_bytes DESC, body_digest"
         )
         return cursor.fetchall()

@@ -39,9 +39,11 @@ class BodyInQuestion:
     @property
     def row(self) -> Body:
         """What the ledger should say."""
-        if self.size_bytes is not None:
-            return Body(self.digest, self.size_bytes, self.stored_bytes, "present")
         known = self.rows[0] if self.rows else Body(self.digest, 0, 0)
+        if self.size_bytes is not None:
+            is_packed = self.rows and 0 in (known.stored_bytes, self.stored_bytes)  # in a pack, or come in one
+            stored_bytes = known.stored_bytes if is_packed else self.stored_bytes
+            return Body(self.digest, self.size_bytes, stored_bytes, "present")
         size_bytes = known.size_bytes if self.named_sizes is None else self.named_sizes[1]
         return Body(self.digest, size_bytes, known.stored_bytes, "evicted" if self.is_evicted else "lost")
 

@@ -1,6 +1,6 @@
 """Packing: bodies that belong together move into packs, where they take up a fraction.
 
-    1 ask the rows which bodies belong together: runs of one conversation and one day
+    1 ask the rows which bodies belong together: conversations, by the day of their last use
     2 move loose blobs, then the bodies of small packs, run by run (`blobs.packs.packing`)
     3 remove what was replaced an hour ago, unless a backup copies the store
 
@@ -78,7 +78,7 @@ class Packer:
 
     def _runs(self, digests: Sequence[Digest]) -> list[Run]:
         found = groupby(belongings(self._database, digests), key=lambda body: body[1:])
-        return [Run(day, [Digest(digest) for digest, _, _ in bodies]) for (day, _), bodies in found]
+        return [Run(day, [Digest(digest) for digest, _, _ in bodies]) for (_, day), bodies in found]
 
     def _release(self, grace_ms: int) -> Deleted:
         until_s = (self._now_ns() - grace_ms * NS_PER_MS) / 1e9
