@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import blobs.store
-from blobs.packs import frame, packing
+from blobs.packs import frame, packing, window
 from tests.faults.acks import Ack
 from tracestore import RetentionPolicy, StoreUnavailable, TraceStore
 from tracestore.collector import Collector
@@ -55,7 +55,7 @@ SMALLER: tuple[tuple[Any, str, int], ...] = (
     (blobs.store, "PACKED_FROM_BODIES", PACKED_FROM),
     (packing, "PACK_RAW_BYTES", 150_000),
     (packing, "SMALL_RAW_BYTES", 90_000),
-    (packing, "WINDOW_RAW_BYTES", 60_000),
+    (window, "WINDOW_RAW_BYTES", 60_000),
     (frame, "RAW_BYTES", 12_000),
     (frame, "FEWEST_BODIES", 4),
     (frame, "MOST_RAW_BYTES", 50_000),
@@ -127,11 +127,12 @@ def turns_of(numbers: Iterable[int]) -> set[int]:
 
 
 @contextmanager
-def scaled_down() -> Iterator[None]:
-    """Let packs be small for the length of the block."""
+def scaled_down(packed_from: int = PACKED_FROM) -> Iterator[None]:
+    """Let packs be small for the length of the block; so many new bodies at once become one."""
     kept = [(module, name, getattr(module, name)) for module, name, _ in SMALLER]
     for module, name, value in SMALLER:
         setattr(module, name, value)
+    blobs.store.PACKED_FROM_BODIES = packed_from
     try:
         yield
     finally:

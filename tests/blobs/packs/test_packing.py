@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blobs import BlobCorrupt, BlobStore, BlobsUnavailable, Digest, Run, Waiting
-from blobs.packs import frame, packing
+from blobs.packs import frame, packing, window
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -188,7 +188,7 @@ def small_frames(monkeypatch):
     monkeypatch.setattr(frame, "MOST_RAW_BYTES", 16_000)
     monkeypatch.setattr(packing, "SMALL_RAW_BYTES", 9_000)
     monkeypatch.setattr(packing, "PACK_RAW_BYTES", 24_000)
-    monkeypatch.setattr(packing, "WINDOW_RAW_BYTES", 12_000)
+    monkeypatch.setattr(window, "WINDOW_RAW_BYTES", 12_000)
 
 
 @pytest.mark.usefixtures("small_frames")
