@@ -23,6 +23,9 @@ from blobs.packs.format import FOOTER_BYTES, Footer, FrameSeat, Index
 from blobs.packs.frame import Frame
 
 BLOCK_BYTES = 512
+_SMALL_INDEX_BYTES = 64 * 1024
+"""Up to here, 5,461 bodies, an index is kept in memory: a backlog makes packs faster than they are merged, and
+before Python 3.13 a mapping holds a descriptor open, of which a process has 1,024."""
 
 
 class Pack:
@@ -41,10 +44,9 @@ class Pack:
             self.footer = _read_footer(fd, found, self.path)
             table = os.pread(fd, self.footer.index_start - self.footer.table_start, self.footer.table_start)
             self.seats = pack_format.decode_table(table, self.footer, self.path)
-            mapped = memoryview(_map(fd))
+            self.index = Index(_index_of(fd, self.footer, self.path), self.footer.bodies)
         finally:
             os.close(fd)
-        self.index = Index(mapped[self.footer.index_start : -FOOTER_BYTES], self.footer.bodies)
         self.dead = Dead(self.footer.bodies)
         self.is_settled = False
         """Whether it is known that nothing needs its dead bodies here: from a sweep, or because each was moved."""
@@ -139,6 +141,17 @@ def open_file(directory_fd: int, name: str) -> int:
         os.close(fd)
         raise FileNotFoundError(name)
     return fd
+
+
+def _index_of(fd: int, footer: Footer, path: str) -> memoryview:
+    """Map the index of an open pack; a small one is read."""
+    size_bytes = footer.bodies * (pack_format.KEY_BYTES + 4)
+    if size_bytes > _SMALL_INDEX_BYTES:
+        return memoryview(_map(fd))[footer.index_start :][:size_bytes]
+    content = _pread(fd, size_bytes, footer.index_start)
+    if len(content) != size_bytes:
+        raise BlobCorrupt(f"an index of {size_bytes} bytes", f"{len(content)}", None, path)
+    return memoryview(content)
 
 
 def _map(fd: int) -> mmap.mmap:

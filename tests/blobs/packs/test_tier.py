@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import threading
 
 import pytest
@@ -86,6 +87,28 @@ def test_equal_bodies_never_make_the_same_pack(local, kit, bodies):
     kit.staged(local, bodies)
     kit.staged(local, bodies)
     assert len(kit.files(".pack")) == 2
+
+
+def test_a_backlog_of_small_packs_needs_no_descriptor_for_each(local, kit, reopened):
+    bodies = {}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    try:
+        for number in range(40):
+            kit.staged(local, kit.turns(number, 2))
+            bodies |= kit.turns(number, 2)
+        store = reopened()
+        kit.holds(store, bodies)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_large_index_is_searched_where_it_is(local, kit, reopened):
+    bodies = {Digest.of(b"%d" % n): b"%d" % n for n in range(6000)}
+    local.publish(local.stage(bodies))
+    store = reopened()
+    assert list(store) == sorted(bodies)
+    kit.holds(store, dict(list(bodies.items())[::97]))
 
 
 def test_packs_have_the_mode_of_blobs(local, kit, bodies, root):
