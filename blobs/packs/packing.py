@@ -13,7 +13,7 @@ and wait for `replaced.release`. So a cut at any point leaves every body where i
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import chain
 from types import TracebackType
 from typing import TypeAlias
 
@@ -25,7 +25,7 @@ from blobs.packs import frame
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
 from blobs.packs.tier import PackTier, Seat, by_pack
-from blobs.packs.window import Arrange, Order, Run, Window
+from blobs.packs.window import Arrange, Order, Window
 from blobs.packs.writer import PackInWriting
 from blobs.reading import read_body
 
@@ -129,35 +129,43 @@ class Packing:
                 if window.is_full:
                     yield self._arranged(window)
                     window = Window()
-        if window.bodies:
-            yield self._arranged(window)
+        yield self._arranged(window)
 
     def _arranged(self, window: Window) -> Window:
-        window.runs = [run for run in self.arrange(list(window.bodies)) if run.digests]
+        for place, run in enumerate(self.arrange(list(window.bodies))):
+            for digest in run.digests:
+                window.put(place, run.shelf, digest)
         return window
 
     def _loose(self, digests: Sequence[Digest]) -> Iterator[Window]:
         """Read runs shelf by shelf; within a window they are in the caller's order again."""
-        window, placed = Window(), []
-        for place, run in sorted(enumerate(self.arrange(digests)), key=lambda entry: entry[1].shelf):
+        runs = sorted(enumerate(self.arrange(digests)), key=lambda entry: entry[1].shelf)
+        window, shelf, shelf_bytes = Window(), 0, 0
+        for place, run in runs:
+            if run.shelf != shelf and shelf_bytes >= SMALL_RAW_BYTES:
+                yield window
+                window, shelf_bytes = Window(), 0
+            shelf = run.shelf
             for digest in run.digests:
-                if self._read(digest, window):
-                    placed.append((place, run.shelf, digest))
+                body = self._read(digest)
+                if body is None:
+                    continue
+                window.add(digest, body)
+                window.put(place, run.shelf, digest)
+                shelf_bytes += len(body)
                 if window.is_full:
-                    yield _in_given_order(window, placed)
-                    window, placed = Window(), []
-        if placed:
-            yield _in_given_order(window, placed)
+                    yield window
+                    window = Window()
+        yield window
 
-    def _read(self, digest: Digest, window: Window) -> bool:
+    def _read(self, digest: Digest) -> bytes | None:
         try:
-            window.add(digest, read_body(self.backend, digest))
+            return read_body(self.backend, digest)
         except BlobNotFound:
-            return False  # swept since it was listed
+            return None  # swept since it was listed
         except BlobError:
             self.done.skipped += 1
-            return False
-        return True
+            return None
 
     def _decode(self, pack: Pack, number: int, window: Window) -> None:
         first = pack.seats[number].first
@@ -170,12 +178,6 @@ class Packing:
             digest = Digest.of(body)
             if keys.get(ordinal) == key_of(digest):
                 window.add(digest, body, Seat(pack, ordinal))
-
-
-def _in_given_order(window: Window, placed: Iterable[tuple[int, int, Digest]]) -> Window:
-    runs = groupby(sorted(placed, key=lambda entry: entry[0]), key=lambda entry: entry[:2])
-    window.runs = [Run(shelf, [digest for _, _, digest in entries]) for (_, shelf), entries in runs]
-    return window
 
 
 def small_packs(tier: PackTier, others: int = 0) -> list[Pack]:

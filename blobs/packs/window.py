@@ -8,6 +8,8 @@ gains up to 18 % over the other, each on some of them; a quarter of a window com
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from blobs.digest import Digest
@@ -37,10 +39,10 @@ Arrange: TypeAlias = Callable[[Sequence[Digest]], Iterable[Run]]
 class Window:
     """Bodies in memory, and the seats in packs that they leave."""
 
-    runs: list[Run] = field(default_factory=list)
     bodies: dict[Digest, bytes] = field(default_factory=dict)
     seats: dict[Digest, list[Seat]] = field(default_factory=dict)
     raw_bytes: int = 0
+    _places: list[tuple[int, int, Digest]] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
@@ -50,7 +52,13 @@ class Window:
     @property
     def shelf(self) -> int:
         """The shelf of the bodies that will leave last: a window is not divided among shelves."""
-        return max((run.shelf for run in self.runs), default=0)
+        return max((shelf for _, shelf, _ in self._places), default=0)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs in the caller's order; bodies that were put nowhere are in none."""
+        runs = groupby(sorted(self._places, key=itemgetter(0)), key=itemgetter(0, 1))
+        return [Run(shelf, [digest for _, _, digest in places]) for (_, shelf), places in runs]
 
     def add(self, digest: Digest, body: bytes, seat: Seat | None = None) -> None:
         """Add a body, or another seat of one."""
@@ -59,6 +67,10 @@ class Window:
             self.raw_bytes += len(body)
         if seat is not None:
             self.seats.setdefault(digest, []).append(seat)
+
+    def put(self, place: int, shelf: int, digest: Digest) -> None:
+        """Put a body behind the others of its run; `place` is that of the run in the caller's order."""
+        self._places.append((place, shelf, digest))
 
 
 class Order:

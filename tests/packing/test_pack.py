@@ -68,7 +68,7 @@ def test_bodies_of_records_that_just_came_in_stay_where_they_are(store, talk, di
     assert len(disk.loose) == 12
     clock.forward(ms=60_000)
     report = store.pack(settled_ms=60_000 - 1, grace_ms=0)
-    assert (report.bodies, report.packs, report.merged_packs) == (36, 2, 2)  # 12 into a small pack, then both into one
+    assert (report.bodies, report.packs, report.merged_packs) == (24, 1, 1)
     assert (disk.loose, len(disk.packs)) == ([], 1)
     assert talk.held(store) == talk.bodies
 
