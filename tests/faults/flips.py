@@ -1,28 +1,32 @@
-"""Damaged blob files: verify finds each one, accuses no other, and reading never returns wrong bytes.
+"""Damaged files of bodies: verify finds each one, accuses no other, and reading never returns wrong bytes.
 
 A round damages half of a store's blobs, each in one way, runs one `verify --data`, reads every body
-and puts the files back. What a disk, a copy gone wrong or a person does to files is in `DAMAGES`.
+and puts the files back. Packs have rounds of their own (`pack_flips`).
 """
 
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from blobs import Digest, layout
+from tests.faults import pack_flips
+from tests.faults.damages import DAMAGES, body
 from tests.faults.report import Report
 from tracestore import StoreBroken, TraceStore
 
 SIZES = (0, 1, 7, 40, 300, 900, 3_000, 3_000, 6_000, 20_000)
 LARGE_BYTES = 300_000
 BLOBS = 300
+PACKED_SHARE = 0.05
 
 
 def run(count: int, seed: int) -> Report:
-    """Do at least so many damages."""
+    """Do at least so many damages: some to packs, all others to blobs in files of their own."""
     rng = random.Random(f"flips {seed}")
     report = Report("flips", seed)
     with tempfile.TemporaryDirectory(prefix="flips-") as home, Damaged(Path(home) / "store", rng) as damaged:
+        pack_flips.run(int(count * PACKED_SHARE), rng, Path(home), report)
         while report.tries < count and not report.violations:
             report.tries += damaged.damage_half()
             report.violations += [f"round {report.notes['rounds of verify']}: {found}" for found in damaged.examine()]
@@ -44,6 +48,7 @@ class Damaged:
             {"kind": "log", "timestamp": 1, "extensionId": "app", "level": "info", "msg": f"{digest}", "body": content}
             for digest, content in self.bodies.items()
         )
+        self.store.unpack(grace_ms=0)
         assert self.store.verify(data=True).is_clean  # the first look makes rows and blobs of what was inserted
         self.paths = {digest: path / "blobs" / layout.blob_path(digest) for digest in self.bodies}
         self.whole = {digest: blob.read_bytes() for digest, blob in self.paths.items()}
@@ -138,60 +143,9 @@ class Damaged:
         path.chmod(self.mode)
 
 
-def body(rng: random.Random, size_bytes: int) -> bytes:
-    """Return random text, so that the compressed form is of that order of size, or text that repeats itself."""
-    text = rng.randbytes(size_bytes // 2 + 1).hex().encode()[:size_bytes]
-    return rng.choice([text, text, (text[:50] * size_bytes)[:size_bytes]])
-
-
 def remove(path: Path) -> None:
     """Remove whatever stands at a path."""
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
-
-
-def flip_a_bit(rng: random.Random, whole: bytes) -> bytes:
-    return flip_bits(rng, whole, 1)
-
-
-def flip_bits(rng: random.Random, whole: bytes, bits: int = 0) -> bytes:
-    damaged = bytearray(whole)
-    for bit in rng.sample(range(8 * len(whole)), bits or rng.randrange(2, 30)):
-        damaged[bit // 8] ^= 1 << bit % 8
-    return bytes(damaged)
-
-
-def truncate(rng: random.Random, whole: bytes) -> bytes:
-    return whole[: rng.choice([0, 1, len(whole) // 2, len(whole) - 1, rng.randrange(len(whole))])]
-
-
-def zero_the_tail(rng: random.Random, whole: bytes) -> bytes:
-    kept = rng.choice([0, len(whole) // 4096 * 4096, rng.randrange(len(whole))])
-    return whole[:kept] + bytes(len(whole) - kept)
-
-
-def zero_a_range(rng: random.Random, whole: bytes) -> bytes:
-    start, end = sorted((rng.randrange(len(whole)), rng.randrange(len(whole) + 1)))
-    return whole[:start] + bytes(end - start) + whole[end:]
-
-
-def append(rng: random.Random, whole: bytes) -> bytes:
-    return whole + rng.choice([b"\0", b"\0" * 4096, rng.randbytes(9), whole])
-
-
-def lose_a_range(rng: random.Random, whole: bytes) -> bytes:
-    start, end = sorted((rng.randrange(len(whole)), rng.randrange(len(whole) + 1)))
-    return whole[:start] + whole[end:]
-
-
-DAMAGES: dict[str, Callable[[random.Random, bytes], bytes]] = {
-    "a flipped bit": flip_a_bit,
-    "flipped bits": flip_bits,
-    "a truncation": truncate,
-    "a zeroed tail": zero_the_tail,
-    "a zeroed range": zero_a_range,
-    "bytes behind it": append,
-    "a lost range": lose_a_range,
-}

@@ -1,18 +1,16 @@
 """Any sequence of operations leaves what a plain dict would hold, crashes among them.
 
-Hypothesis draws sequences of inserts, resent records, prunes by random policies, reopenings,
-crashes at named steps, damage and repair, lost databases, backups and restores. After every step the
-store must equal the model (`expected`).
+Hypothesis draws sequences of inserts, resent records, packing and unpacking, prunes by random policies,
+reopenings, crashes at named steps, damage and repair, lost databases, backups and restores. After every
+step the store must equal the model (`expected`).
 """
 
 import copy
-import os
 import random
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.faults import acks, steps
+from blobs import codec
+from tests.faults import acks, steps, workload
+from tests.faults.deaths import PACKED_FROM, insert_and_die, pack_and_die, prune_and_die
 from tests.faults.expected import NS_PER_MS, Model, Record
 from tests.faults.report import Report
 from tests.faults.zygote import Zygote
@@ -31,17 +31,22 @@ from tracestore import RetentionPolicy, StoreBroken, TraceStore
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.backup import back_up
 from tracestore.maintenance.restore import restore
+from tracestore.maintenance.retention import GRACE_MS
 from tracestore.maintenance.rsync import Place
 
 NOW_MS = 1_772_413_967_000
 DAY_MS = 86_400_000
 BLOCK_BYTES = 4_096
-BODIES = [b"", b"a", b"hello, hello" * 9, *(random.Random(n).randbytes(n).hex().encode() for n in (400, 3_000, 5_000))]
+SIZES = (400, 401, 900, 3_000, 3_001, 5_000, 6_000)
+BODIES = [b"", b"a", b"hello, hello" * 9, *(random.Random(n).randbytes(n).hex().encode() for n in SIZES)]
 STEPS_TO_DIE_AT = (
     "journal append", "journal append sync", "blobs staged", "blob rename", "blobs published", "rows committed",
     "rows expired", "bodies marked evicted", "bodies forgotten", "sweep deletes", "shard swept", "checkpoint", "swap",
-    "database published",
+    "database published", "pack frame written", "pack finished", "packs required", "pack published", "bodies given up",
+    "dead noted", "pack removed", "pack rewritten", "replaced released",
 )  # fmt: skip
+PACK_STEPS_TO_DIE_AT = (*STEPS_TO_DIE_AT[2:5], "shard swept", *STEPS_TO_DIE_AT[-9:], "copies proved", "unpacked")
+GRACES_MS = (workload.AT_ONCE_MS, GRACE_MS)
 STEPS = 25
 
 
@@ -81,6 +86,8 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tracestore-model-", dir=_memory()))
+        self.stack = ExitStack()
+        self.stack.enter_context(workload.scaled_down(PACKED_FROM))
         self.model = Model()
         self.now_ms = NOW_MS
         self.count = 0
@@ -91,6 +98,7 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "home"):
             self.store.close()
             shutil.rmtree(self.home)
+            self.stack.close()
 
     @rule(data=some.data(), count=some.integers(1, 6))
     def insert(self, data: Any, count: int) -> None:
@@ -111,9 +119,31 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(cap=some.integers(0, 6).map(lambda blocks: blocks * BLOCK_BYTES))
     def prune_by_size(self, cap: int) -> None:
-        sizes = {digest: self.disk_bytes(digest) for digest in self.model.present}
+        before_bytes, before = self.disk_bytes(), self.model.present
+        packed = {digest for digest in before if not self.path_of(digest).exists()}
         self.store.prune(RetentionPolicy(max_total_body_bytes=cap), force=True)
-        self.check_evictions(sizes, cap)
+        self.check_evictions(before, packed, cap)
+        assert before_bytes > cap or self.bodies_in("evicted") == self.model.evicted, "nothing had to go"
+
+    @rule(grace_ms=some.sampled_from(GRACES_MS))
+    def pack(self, grace_ms: int) -> None:
+        self.store.pack(grace_ms=grace_ms)
+        if grace_ms == workload.AT_ONCE_MS:
+            assert not any(self.path_of(digest).exists() for digest in self.model.present), "a body is loose still"
+
+    @rule(grace_ms=some.sampled_from(GRACES_MS))
+    def unpack(self, grace_ms: int) -> None:
+        self.store.unpack(grace_ms=grace_ms)
+        assert all(self.path_of(digest).exists() for digest in self.model.present), "a body is packed still"
+        if grace_ms == workload.AT_ONCE_MS:
+            assert self.packs() == [], "a pack is there still"
+
+    @rule(
+        grace_ms=some.sampled_from(GRACES_MS), unpacks=some.booleans(), nth=some.integers(1, 3),
+        step=some.sampled_from(PACK_STEPS_TO_DIE_AT), when=some.sampled_from(["before", "after"]),
+    )  # fmt: skip
+    def crash_while_packing(self, grace_ms: int, unpacks: bool, step: str, when: steps.When, nth: int) -> None:
+        self.crash(pack_and_die, grace_ms, unpacks, self.now_ns(), step, when, nth)
 
     @rule(days=some.integers(0, 5))
     def let_time_pass(self, days: int) -> None:
@@ -149,33 +179,34 @@ class StoreMachine(RuleBasedStateMachine):
         step=some.sampled_from(STEPS_TO_DIE_AT), when=some.sampled_from(["before", "after"]),
     )  # fmt: skip
     def crash_while_pruning(self, days: int, cap: int, step: str, when: steps.When, nth: int) -> None:
-        sizes = {digest: self.disk_bytes(digest) for digest in self.model.present}
         limits = (days * DAY_MS, cap * BLOCK_BYTES)
         acknowledged = self.crash(prune_and_die, *limits, self.now_ns(), step, when, nth)
         expired = self.model.expired(self.now_ns() - days * DAY_MS * NS_PER_MS)
         if not (expired and expired <= self.ids()) or acknowledged:
             self.model.remove(expired)
         if acknowledged:
-            self.check_evictions({digest: sizes[digest] for digest in self.model.present & sizes.keys()}, limits[1])
+            self.check_evictions(self.model.present, self.model.present, limits[1])
         else:
             self.model.evicted |= self.bodies_in("evicted")  # those it got to
 
     @rule(data=some.data(), damage=some.sampled_from(["flip", "cut", "remove"]), donor=some.booleans())
     def damage_and_repair(self, data: Any, damage: str, donor: bool) -> None:
-        """Damage a blob; with a copy of the blobs all is well again, without one it may be lost, never wrong."""
+        """Damage a file of bodies; with a copy of all it is well again, without one they may be lost, never wrong."""
         self.store.stats()
-        if not self.model.present:
+        damageable = [path for digest in self.model.present if (path := self.path_of(digest)).exists()] + self.packs()
+        if not damageable:
             return
         donated = self.home / "copy"
         shutil.copytree(self.home / "store" / "blobs", donated, dirs_exist_ok=True)
-        digest = data.draw(some.sampled_from(sorted(self.model.present)))
-        self.damage(self.path_of(digest), damage, data)
-        assert any(digest in finding.subject for finding in self.store.verify(data=True).findings)
-        with suppress(StoreBroken):
-            assert self.store.get_body(digest) in (self.body_of(digest), None if damage == "remove" else b"no")
+        self.store.close()  # a pack that is open is mapped: cut short, it would end this process
+        self.damage(data.draw(some.sampled_from(sorted(damageable))), damage, data)
+        self.open()
+        present = self.model.present
+        told = any(not finding.harmless for finding in self.store.verify(data=True).findings)
+        assert told or (damage == "remove" and all(map(self.is_whole, present)))
         self.store.repair(apply=True, donor=donated if donor else None)
         if not donor:
-            self.model.lost |= self.bodies_in("lost") & {digest}
+            self.model.lost |= self.bodies_in("lost") & present
         shutil.rmtree(donated)
 
     @rule()
@@ -274,17 +305,26 @@ class StoreMachine(RuleBasedStateMachine):
         self.open()
         return len(acks.read(promises))
 
-    def check_evictions(self, sizes: dict[str, int], cap: int) -> None:
-        """Check that what went had to go: the bodies used longest ago, no more of them than it takes."""
+    def is_whole(self, digest: str) -> bool:
+        """Tell whether a body is had; it may be refused, but never be another one."""
+        with suppress(StoreBroken):
+            found = self.store.get_body(digest)
+            assert found in (self.body_of(digest), None)
+            return found is not None
+        return False
+
+    def check_evictions(self, before: set[str], packed: set[str], cap: int) -> None:
+        """Check that what went had to go: what was used longest ago, and in a pack whole frames."""
         gone = self.bodies_in("evicted") - self.model.evicted
-        kept = sizes.keys() - gone
-        assert gone <= sizes.keys(), f"gone, but not there before: {gone - sizes.keys()}"
-        kept_bytes = sum(sizes[digest] for digest in kept)
-        assert kept_bytes <= cap, f"{kept_bytes} bytes are left, the cap is {cap}"
-        order = sorted(sizes, key=lambda digest: (self.model.newest_use_ns(digest), digest))
-        assert set(order[: len(gone)]) == gone, "not the bodies used longest ago"
-        if gone:
-            assert kept_bytes + sizes[order[len(gone) - 1]] > cap, "more bodies went than had to"
+        left_bytes = self.disk_bytes()
+        assert gone <= before, f"gone, but not there before: {gone - before}"
+        assert left_bytes <= cap, f"{left_bytes} bytes are left, the cap is {cap}"
+        order = sorted(before, key=lambda digest: (self.model.newest_use_ns(digest), digest))
+        last = max((place for place, digest in enumerate(order) if digest in gone), default=-1)
+        assert set(order[: last + 1]) - gone <= packed, "not the bodies used longest ago"
+        if gone and not packed:
+            last_bytes = -(-len(codec.encode(self.body_of(order[last]))) // BLOCK_BYTES) * BLOCK_BYTES
+            assert left_bytes + last_bytes > cap, "more bodies went than had to"
         self.model.evicted |= gone
 
     def new_records(self, data: Any, count: int) -> list[Record]:
@@ -320,35 +360,14 @@ class StoreMachine(RuleBasedStateMachine):
     def path_of(self, digest: str) -> Path:
         return self.home / "store" / "blobs" / "objects" / digest[:2] / f"{digest}.gz"
 
-    def disk_bytes(self, digest: str) -> int:
-        self.store.stats()
-        return -(-self.path_of(digest).stat().st_size // BLOCK_BYTES) * BLOCK_BYTES
+    def packs(self) -> list[Path]:
+        return sorted((self.home / "store" / "blobs" / "packs").glob("*.pack"))
 
-
-def insert_and_die(
-    home: Path, batches: list[list[Record]], now_ns: int, step: str, when: steps.When, nth: int
-) -> None:
-    """Insert batches, each acknowledged, and die at a step, at the latest at the end."""
-    steps.kill_at(step, when, nth)
-    ack = acks.appending_to(home / "acks")
-    with TraceStore(home / "store", now_ns=lambda: now_ns) as store:
-        for batch in batches:
-            store.insert_records(batch)
-            ack({"op": "inserted"})
-        store.stats()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def prune_and_die(
-    home: Path, max_age_ms: int, cap_bytes: int, now_ns: int, step: str, when: steps.When, nth: int
-) -> None:
-    """Prune by age and by size, and die at a step, at the latest at the end."""
-    steps.kill_at(step, when, nth)
-    ack = acks.appending_to(home / "acks")
-    with TraceStore(home / "store", now_ns=lambda: now_ns) as store:
-        store.prune(RetentionPolicy(max_age=max_age_ms, max_total_body_bytes=cap_bytes), force=True)
-        ack({"op": "pruned"})
-        os.kill(os.getpid(), signal.SIGKILL)
+    def disk_bytes(self) -> int:
+        """Return what the files of bodies take, as `du` counts them."""
+        self.store.stats()  # makes rows, and files, of what was inserted
+        loose = (self.home / "store" / "blobs" / "objects").glob("??/*.gz")
+        return sum(path.stat().st_blocks * 512 for path in (*loose, *self.packs()))
 
 
 def overwrite(path: Path, content: bytes) -> None:
