@@ -291,6 +291,8 @@ class PackTier:
         finally:
             with self._mutex:
                 self._packs += tuple(pack for pack in hidden if self._is_there(pack))
+                for pack in self._packs:  # what it replaced may be in a pack that is gone now
+                    pack.is_settled = False
 
     def forget_damaged(self, path: str) -> None:
         """Tell of a pack that could not be opened no more: it is gone from its place."""
