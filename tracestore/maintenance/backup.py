@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from blobs.durable import can_sync_filesystem, sync_filesystem
+from blobs.layout import PACKS
+from blobs.layout import UNFINISHED as UNFINISHED_PACK
 from tracestore.directory import durable
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.directory.durable import UNFINISHED
@@ -49,7 +51,7 @@ BLOBS = "blobs"
 _OTHERS = frozenset({BLOBS, MANIFEST + UNFINISHED, "lost+found"})
 _NAME = re.compile(r"rows-\d{8}T\d{6}\.\d{6}Z", re.ASCII)
 """Directories of a backup; the one that is complete is named in its manifest."""
-BODIES = ("--size-only", "--exclude=/stage/", "--exclude=/quarantine/")
+BODIES = ("--size-only", "--exclude=/stage/", "--exclude=/quarantine/", f"--exclude=/{PACKS}/*{UNFINISHED_PACK}")
 """How bodies are copied: one of the same name and size is the same."""
 _NANOSECONDS = "--modify-window=-1"
 """Of a file of the same size rsync compares whole seconds, and two snapshots may be of one."""

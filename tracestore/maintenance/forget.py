@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from blobs import BlobStore, Digest
+from blobs import BlobCorrupt, BlobStore, Digest
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, compaction
 from tracestore.database.erasing import erase_rows
@@ -76,6 +76,8 @@ class Forgetting:
         self._recovery = recovery
         self._retention = Retention(database)
         self._bodies_went = bodies_went
+        self._damaged: list[str] = []
+        """Packs that could not be written anew without the bodies."""
 
     def run(self, target: Target) -> ForgetReport:
         """Forget; StoreLocked while a backup copies the store."""
@@ -118,7 +120,10 @@ class Forgetting:
                 self._retention.forget_bodies(doomed)
                 self._retention.forget_gone_bodies()
             there = sum(digest in self._blobs for digest in doomed)
-            self._blobs.erase(doomed)
+            try:
+                self._blobs.erase(doomed)
+            except BlobCorrupt as error:  # the other places must not keep it for the sake of this one
+                self._damaged.append(error.where)
             return there, self._blobs.erase_aside(doomed)
 
     def _segments(self) -> Iterator[str]:
@@ -140,6 +145,9 @@ class Forgetting:
         )
         for aside in set_aside:
             yield f"{aside} (set aside, not looked into)"
+        for path in self._damaged:
+            advice = "run tracestore repair, then remove it from quarantine/"
+            yield f"{self._layout.blobs.name}/{path} (damaged: it may hold it still; {advice})"
         yield "backups and copies made before"
 
 
