@@ -208,7 +208,8 @@ class BlobStore:
         """Remove blobs so that no file holds them any more: packs are written anew without them, at once."""
         chosen = list(digests)
         with self.packing, self.lock:
-            return self._backend.delete(chosen) + rewriting.erase(self._tier, chosen, self.lock)
+            deleted = self._backend.delete(chosen)
+            return deleted + rewriting.erase(self._tier, chosen, self.lock, lambda d: self._backend.stat(d) is not None)
 
     def quarantine(self, digest: Digest) -> str:
         """Set a blob aside for a person to look at; return where. BlobNotFound."""

@@ -7,7 +7,7 @@
     3 for any other it is written down which bodies are dead
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from blobs.backends.base import Deleted
@@ -82,9 +82,12 @@ def _copy_frame(tier: PackTier, pack: Pack, number: int, keys: Sequence[int], be
         begun.add(bodies)
 
 
-def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManager[object]) -> Deleted:
+def erase(
+    tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManager[object], is_loose: Callable[[Digest], bool]
+) -> Deleted:
     """Copy every pack that holds one of these bodies, live or dead, without them; the old ones go at once.
 
+    What else is dead in them goes along, but for bodies that are nowhere else: a sweep knows if anything names them.
     Raises BlobCorrupt, once all others are done, when a pack is too damaged to be copied and may still hold one.
     """
     total = Deleted()
@@ -100,6 +103,8 @@ def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManage
         if not found:
             continue
         with lock:
+            for seat in list(_alone(tier, pack, is_loose)):
+                tier.revive(seat)
             tier.give_up(pack, found)
         if not pack.live_bodies or _rewrite(tier, pack, lock):
             with lock:
@@ -109,6 +114,15 @@ def erase(tier: PackTier, digests: Iterable[Digest], lock: AbstractContextManage
     if left is not None:
         raise left
     return total
+
+
+def _alone(tier: PackTier, pack: Pack, is_loose: Callable[[Digest], bool]) -> Iterator[Seat]:
+    """Yield the dead bodies of a pack that may be needed and are nowhere else."""
+    for key, ordinal in () if pack.is_settled else pack.index.entries():
+        if ordinal in pack.dead and not any(other.find(key) for other in tier):
+            with suppress(BlobCorrupt):
+                if not is_loose(Digest.of(tier.body(Seat(pack, ordinal)))):
+                    yield Seat(pack, ordinal)
 
 
 def own_seats(tier: PackTier, digest: Digest, seats: Iterable[Seat]) -> Iterator[Seat]:
