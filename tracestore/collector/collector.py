@@ -93,6 +93,7 @@ class Collector:
             if not self._collect_once(stop):
                 self._report(Idle())
                 stop.wait(POLL_S)
+        self._end_packing()
         self.drain()
 
     def drain(self) -> None:
@@ -144,13 +145,16 @@ class Collector:
 
     def close(self) -> None:
         """End packing, and let the journal go."""
-        self._packing.stop()
-        self._report_packed()
+        self._end_packing()
         self._follower.close()
 
     def _maintain(self) -> None:
         self.prune_when_due()
         self.pack_when_due()
+
+    def _end_packing(self) -> None:
+        self._packing.stop()
+        self._report_packed()
 
     def _report_packed(self) -> None:
         done = self._packing.take()
