@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from blobs import BlobStore, Digest, Run
+from blobs import BlobStore, Digest, Run, durable
 from blobs.packs import format as pack_format
 from blobs.packs import packing
 
@@ -77,6 +78,13 @@ class Kit:
         return sum(os.lstat(path).st_blocks * 512 for path in self.root.rglob("*") if not path.is_dir())
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That syncs come where they must is tested by the order of steps; the disk itself need not take part."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    monkeypatch.setattr(durable, "sync_filesystem", lambda fd: None)
+
+
 @pytest.fixture
 def kit(root: Path) -> Kit:
     return Kit(root)
@@ -113,7 +121,5 @@ def colliding(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def _users_of_keys() -> list[object]:
-    import sys
-
     real = pack_format.key_of
     return [m for name, m in sys.modules.items() if name.startswith("blobs") and getattr(m, "key_of", None) is real]

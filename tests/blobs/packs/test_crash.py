@@ -199,13 +199,6 @@ class Erase(Pack):
                 assert OLD[ERASED[0]] not in store._tier.frame_bodies(pack, number)
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    """That syncs come in the right order is tested elsewhere; here each is a step, and may fail."""
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-    monkeypatch.setattr(durable, "sync_filesystem", lambda fd: None)
-
-
 @pytest.fixture
 def made(tmp_path, kit):
     """`made(case)` makes the store of a case, and copies it as often as it is called."""

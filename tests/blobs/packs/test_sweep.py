@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from blobs import BlobCorrupt, BlobNotFound, BlobsUnavailable, Digest, SweepRefused, durable
-from blobs.packs import frame
+from blobs import BlobCorrupt, BlobNotFound, BlobsUnavailable, Digest, SweepRefused, codec, durable
+from blobs.packs import check, frame
 
 
 @pytest.fixture
@@ -233,9 +233,6 @@ def test_delete_gives_up_and_keeps_what_it_was_not_asked_about(local, kit, frame
 
 def holders(root, body):
     """Files in which a body can be found, by its bytes or by what they decode to."""
-    from blobs import codec
-    from blobs.packs import check
-
     found = []
     for path in root.rglob("*"):
         if path.is_file():

@@ -9,6 +9,7 @@ import pytest
 
 from blobs import BlobCorrupt, BlobNotFound, BlobStore, BlobsUnavailable, Digest, FormatUnknown, durable, layout
 from blobs.packs import cache, frame
+from blobs.packs.pack import Pack
 from blobs.packs.tier import PackTier
 
 
@@ -344,8 +345,6 @@ def test_a_conversation_is_read_by_decoding_each_frame_once(local, kit, bodies, 
     kit.staged(local, bodies)
     kit.staged(local, kit.turns(2, 12))
     opened = []
-    from blobs.packs.pack import Pack
-
     real = Pack.open_frame
     monkeypatch.setattr(Pack, "open_frame", lambda self, *a: opened.append(self) or real(self, *a))
     dict(local.get_many([*bodies, *kit.turns(2, 12)]))
