@@ -24,6 +24,7 @@ from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
 from blobs.packs.cache import FrameCache
 from blobs.packs.format import key_of
 from blobs.packs.pack import BLOCK_BYTES, Pack, open_file
+from blobs.packs.requirement import require_packs
 from blobs.packs.writer import PackInWriting
 
 _OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})
@@ -194,7 +195,7 @@ class PackTier:
         unfinished, name = staged.token + layout.UNFINISHED, layout.pack_name(staged.pack)
         with self._mutex, self._translated("publishing a pack"):
             try:
-                self._require_packs()
+                require_packs(self._root)
                 os.rename(unfinished, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
                 durable.sync_directory(self._directory)
                 pack = Pack(self._directory, staged.pack)
@@ -318,6 +319,8 @@ class PackTier:
                 raise  # an empty directory would make everything in it seem lost
             self.damaged[layout.PACKS] = BlobCorrupt("a directory", "something else", None, layout.PACKS)
             return
+        for fd in (self._root, self._directory):  # whoever gave a name here may have died before it was durable
+            durable.sync_directory(fd)
         found = []
         for name in os.listdir(self._directory):
             parsed = layout.parse_pack_name(name)
@@ -351,17 +354,6 @@ class PackTier:
             if self._directory < 0:
                 durable.make_directory(self._root, layout.PACKS)
                 self._directory = durable.open_directory(layout.PACKS, self._root)
-
-    def _require_packs(self) -> None:
-        """Say in FORMAT that there are packs, before the first one is there."""
-        fd = open_file(self._root, layout.FORMAT)
-        try:
-            required = layout.check_format(os.read(fd, 4096))
-        finally:
-            os.close(fd)
-        if layout.PACKS_REQUIRED not in required:
-            content = layout.format_text([layout.PACKS_REQUIRED])
-            durable.write_file(self._root, layout.FORMAT, layout.FORMAT_STAGED, content)
 
     def _abandon(self, token: str) -> None:
         with suppress(OSError):  # what cannot be removed now is a leftover once nobody writes it
