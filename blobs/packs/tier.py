@@ -23,7 +23,7 @@ from blobs.digest import Digest
 from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
 from blobs.packs.cache import FrameCache
 from blobs.packs.format import key_of
-from blobs.packs.pack import BLOCK_BYTES, Pack, open_file
+from blobs.packs.pack import BLOCK_BYTES, Pack
 from blobs.packs.requirement import require_packs
 from blobs.packs.writer import PackInWriting
 
