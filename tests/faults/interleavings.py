@@ -56,7 +56,7 @@ WRITE_STEPS = (
 )  # fmt: skip
 WRITE_PACK_STEPS = ("pack frame written", "pack finished", "packs required", "pack published", "rows committed")
 PACK_STEPS = (
-    "small packs merged", "pack frame written", "pack finished", "pack published", "bodies given up", "dead noted",
+    "bodies packed", "pack frame written", "pack finished", "pack published", "bodies given up", "dead noted",
     "copies proved", "replaced released", "pack removed",
 )  # fmt: skip
 UNPACK_STEPS = ("unpacked", "blobs staged", "blobs published", "bodies given up", "dead noted", "pack removed")

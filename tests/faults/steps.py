@@ -76,7 +76,7 @@ STEPS: dict[str, Step] = {
     "pack frame written": Step("blobs.packs.writer", "PackWriter.copy"),
     "pack finished": Step("blobs.packs.writer", "PackWriter.finish"),
     "pack read back": Step("blobs.packs.writer", "PackWriter.read_back"),
-    "packs required": Step("blobs.packs.tier", "PackTier._require_packs"),
+    "packs required": Step("blobs.packs.tier", "require_packs"),
     "pack published": Step("blobs.packs.tier", "PackTier.publish"),
     "bodies given up": Step("blobs.packs.tier", "PackTier.give_up"),
     "dead noted": Step("blobs.packs.tier", "PackTier.save"),
@@ -85,7 +85,7 @@ STEPS: dict[str, Step] = {
     "pack rewritten": Step("blobs.packs.rewriting", "_rewrite"),
     "packs settled": Step("blobs.packs.rewriting", "settle"),
     "bodies erased": Step("blobs.packs.rewriting", "erase"),
-    "small packs merged": Step("blobs.packs.packing", "Packing.merge"),
+    "bodies packed": Step("blobs.packs.packing", "Packing.run"),
     "copies proved": Step("blobs.packs.replaced", "_proved"),
     "replaced released": Step("blobs.store", "release"),
     "unpacked": Step("blobs.store", "unpack"),
@@ -130,7 +130,7 @@ MOVING = "the mutex of whoever moves bodies"
 RECHECK = "the look before the deletion"
 PROOFS: dict[str, Callable[..., Any]] = {
     "pack read back": lambda writer: writer.name,
-    "packs required": lambda tier: None,
+    "packs required": lambda root_fd: None,
     "copies proved": lambda tier, seats: [digest for digest, _ in seats],
     "body revived": lambda tier, seat: None,
 }

@@ -273,12 +273,22 @@ def maintenance(root: str, seed: int) -> None:
         with workload.scaled_down():
             store.pack(grace_ms=workload.AT_ONCE_MS)
         ack({"op": "packed"})
+    leave_a_pack(path / "blobs" / "packs")
+    with TraceStore(path) as store:
+        store.insert_records([workload.record(seed, 20)])
+        store.stats()
         back_up(StoreLayout(path), Place.parse(f"{root}/backup"), store.snapshot, tell=lambda text: None)
         ack({"op": "backed up"})
         store.forget(turn_id=workload.record(seed, 0)["turnId"])
         ack({"op": "forgotten"})
     restore(Place.parse(f"{root}/backup"), StoreLayout(Path(root) / "restored"))
     ack({"op": "restored"})
+
+
+def leave_a_pack(directory: Path) -> None:
+    """Give a pack its name and do not sync it, as a process leaves it that is killed between the two."""
+    pack = next(directory.glob("*.pack"))
+    pack.rename(directory / f"{0:016x}{layout.UNFINISHED}").rename(pack)
 
 
 LIVES: dict[Life, Callable[[str, int], None]] = {"cycle": cycle, "maintenance": maintenance}
