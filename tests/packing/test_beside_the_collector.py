@@ -10,7 +10,6 @@ from tracestore.collector import Collected, Packed, PackFailed, Pruned, backgrou
 from tracestore.maintenance import packing
 
 
-
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     """Much is soon enough to be packed, at every look, however young."""
@@ -188,7 +187,7 @@ def test_a_store_marked_no_pack_is_left_alone(open_store, journal, talk, collect
     store = open_store(no_pack=True)
     running = collecting(store, journal)
     seen = []
-    running.run_until(lambda: running.of(Collected) and len(seen) > 3 or seen.append(1))
+    running.run_until(lambda: (running.of(Collected) and len(seen) > 3) or seen.append(1))
     running.collector.pack_now()
     assert running.of(Packed) == []
     assert (len(disk.loose), disk.packs) == (20, [])
