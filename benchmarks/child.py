@@ -7,10 +7,12 @@ task returns of its own.
 
 import json
 import os
+import random
 import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -19,6 +21,9 @@ from benchmarks.baselines import plain_files
 from blobs import BlobStore, Digest
 from tracestore import TraceStore
 from tracestore.collector import Collector
+
+FRAME_BYTES = 160_000
+"""What a frame of a coding agent's requests has on disk, about."""
 
 
 def collect(journal: str, store: str) -> None:
@@ -56,25 +61,32 @@ def collect_timed(journal: str, store: str) -> dict[str, float]:
 
 
 def pack(store: str) -> dict[str, float]:
-    """Pack all of a store on one core, and remove what that replaces."""
+    """Pack all of a store on one core; then, as by itself an hour later, remove what that replaced."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with TraceStore(store) as opened:
-        start = time.perf_counter()
-        report = opened.pack(grace_ms=0)
-        return {"pack_s": time.perf_counter() - start, "raw_bytes": report.raw_bytes}
+        start, cpu_start = time.perf_counter(), time.process_time()
+        report = opened.pack()
+        cpu_s, pack_s = time.process_time() - cpu_start, time.perf_counter() - start
+        opened.pack(grace_ms=0)
+        removal_s = time.perf_counter() - start - pack_s
+        return {"pack_s": pack_s, "pack_cpu_s": cpu_s, "removal_s": removal_s, "raw_bytes": report.raw_bytes}
 
 
 def read_cold(store: str, digests: str) -> dict[str, list[float]]:
-    """Read these bodies (a file of digests), each with nothing of the packs in memory; milliseconds."""
-    times = []
+    """Read these bodies (a file of digests), each with nothing of the packs in memory; milliseconds.
+
+    Beside each the disk alone: one read of as many bytes as a frame has, likewise cold.
+    """
+    packs = Path(store) / "blobs" / "packs"
+    times, disk = [], []
     for digest in Path(digests).read_text().split():
-        drop_caches(Path(store) / "blobs" / "packs")
+        drop_caches(packs)
+        disk.append(_milliseconds(lambda: _read_somewhere(packs)))
+        drop_caches(packs)
         with TraceStore(store, read_only=True) as opened:
-            start = time.perf_counter()
-            opened.get_body(digest)
-            times.append((time.perf_counter() - start) * 1e3)
-    return {"times_ms": times}
+            times.append(_milliseconds(partial(opened.get_body, digest)))
+    return {"times_ms": times, "disk_ms": disk}
 
 
 def open_blobs(path: str, digest: str) -> dict[str, float]:
@@ -112,6 +124,19 @@ def drop_caches(directory: Path) -> None:
         fd = os.open(path, os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
+
+
+def _read_somewhere(directory: Path) -> None:
+    path = max(directory.iterdir(), key=lambda path: path.stat().st_size)
+    fd = os.open(path, os.O_RDONLY)
+    os.pread(fd, FRAME_BYTES, random.randrange(max(1, path.stat().st_size - FRAME_BYTES)))
+    os.close(fd)
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1e3
 
 
 def _drain(store: TraceStore, journal: str) -> None:

@@ -32,11 +32,13 @@ def _cold(store: Path, options: Options) -> list[Figure]:
     asked = store.parent / "digests"
     asked.write_text("\n".join(random.Random(1).sample(digests, min(SAMPLE, len(digests)))))
     settle()
-    rounds = [in_child("read_cold", store, asked)["times_ms"] for _ in range(options.rounds)]
+    results = [in_child("read_cold", store, asked) for _ in range(options.rounds)]
+    rounds = [result["times_ms"] for result in results]
     note = f"{SAMPLE} bodies of {len(digests):,}, files and frames not in memory"
     return [
         Figure("get_body cold, p50", "ms", [median(times) for times in rounds], at_most(5), note),
         Figure("get_body cold, p99", "ms", [quantiles(times, n=100)[-1] for times in rounds], at_most(30)),
+        Figure("the disk alone, p50", "ms", [median(each["disk_ms"]) for each in results], note="one read of a frame"),
     ]
 
 

@@ -58,6 +58,8 @@ def _packing(journal: Path, options: Options) -> list[Figure]:
     speeds = [raw_megabytes / result["pack_s"] for result in results["pack"]]
     return [
         Figure("packing on one core", "MB/s", speeds, at_least(150), f"{raw_megabytes:.0f} MB of bodies"),
+        Figure("packing, by processor time", "MB/s", [raw_megabytes / r["pack_cpu_s"] for r in results["pack"]]),
+        Figure("removal of what was packed", "s", [r["removal_s"] for r in results["pack"]], note="an hour later"),
         Figure("packing, peak memory", "MB", [r["peak_rss_bytes"] / 1e6 for r in results["pack"]], at_most(300)),
         Figure("ingest alone", "MB/s", [megabytes / s for s in alone], note=f"{megabytes:.1f} MB of journal"),
         Figure("ingest while packing", "MB/s", [megabytes / s for s in beside], note=f"to its end in {overlap} rounds"),
