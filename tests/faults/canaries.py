@@ -1,13 +1,14 @@
 """Is the campaign sharp? Stores that lack one safety step each; every one has to be caught.
 
-A canary is a build with one sync of one place, one note, the mutex or the look before the deletion
+A canary is a build with one sync of one place, one note, one proof, a mutex or the look before the deletion
 taken away. The syncs are not listed by hand: a run is asked which it does, at which places, so that a
 sync that is added is a canary from then on. What catches them:
 
     every sync              `trace`: the order of the real system calls breaks the protocol. On one
                             ext4 or xfs a later fsync makes up for most of them, so a power cut
                             alone would let them by (`power` and `blocklog` take ``without`` too)
-    the mutex, the re-check `interleavings`: some forced order loses a body
+    a mutex, the re-check   `interleavings`: some forced order loses a body
+    a proof                 `proofs`: a life that meets the fault that it is for
     notes for a rebuild     `kill`, with the database lost before there is a snapshot
 
 A campaign that misses more than one in twenty has failed.
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults import interleavings, kill, steps, trace
+from tests.faults import interleavings, kill, proofs, steps, trace
 from tests.faults.report import Report
 from tests.faults.zygote import Zygote
 
@@ -57,9 +58,11 @@ def run(count: int = 0, seed: int = SEED, say: Callable[[str], None] = lambda te
             heard = {name: bool(found) for name, found in zip(syncs, breaches, strict=True)}
         with Zygote() as zygote:
             heard |= {name: _rebuilt(zygote, root, name) for name in steps.NOTES}
+            whole += [loss for name in steps.PROOFS for loss in _unproved(zygote, root, name, is_whole=True)]
+            heard |= {name: bool(_unproved(zygote, root, name, is_whole=False)) for name in steps.PROOFS}
     finally:
         shutil.rmtree(root)
-    for name in (steps.RECHECK, steps.LOCK):
+    for name in (steps.RECHECK, steps.LOCK, steps.MOVING):
         heard[name] = bool(interleavings.run(without=name).violations)
     missed = [name for name, caught in heard.items() if not caught]
     for name, caught in heard.items():
@@ -96,6 +99,15 @@ def _rebuilt(zygote: Zygote, root: Path, name: str) -> bool:
         raise RuntimeError(f"a run without {name!r} should have died before its snapshot")
     judged = zygote.run(kill.judge, place, SEED, "after")
     return judged.value is None or judged.value[0] != []
+
+
+def _unproved(zygote: Zygote, root: Path, name: str, *, is_whole: bool) -> list[str]:
+    """Return what is lost in the life that needs a proof, with it or without."""
+    home = Path(tempfile.mkdtemp(dir=root)) / "life"
+    outcome = zygote.run(proofs.live, str(home), name, is_whole=is_whole)
+    if outcome.value is None:
+        raise RuntimeError(f"the life of {name!r} fails: {outcome.error or outcome}")
+    return outcome.value
 
 
 def _die_without(place: kill.Place, name: str) -> None:

@@ -150,7 +150,7 @@ def _listed(violations: Iterator[str]) -> list[str]:
 def _examine(store_path: str, journal_path: str, promised: Promised) -> Iterator[str]:
     ticks = workload.clock(1_000_000)
     with TraceStore(store_path, now_ns=lambda: next(ticks)) as store:
-        yield from _format(Path(store_path) / "blobs")
+        yield from format_broken(Path(store_path) / "blobs")
         yield from _rows_against_promises(store, promised)
         yield from _damage(store, "at first", harmless_too=False)
         _collect(store, journal_path)
@@ -165,7 +165,7 @@ def _examine(store_path: str, journal_path: str, promised: Promised) -> Iterator
         yield from _rows_against_promises(store, promised)
 
 
-def _format(blobs: Path) -> Iterator[str]:
+def format_broken(blobs: Path) -> Iterator[str]:
     """A store with packs must be refused by a release that cannot read them."""
     if any(blobs.glob("packs/*.pack")) and layout.PACKS_REQUIRED.encode() not in (blobs / "FORMAT").read_bytes():
         yield "there are packs, and FORMAT does not say so"

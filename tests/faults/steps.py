@@ -121,6 +121,7 @@ OTHER_STEPS: dict[str, Step] = {
     "packed body read": Step("blobs.packs.tier", "PackTier.body"),
     "loose body read": Step("blobs.store", "read_body"),
     "body revived": Step("blobs.packs.tier", "PackTier.revive"),
+    "dead body found": Step("blobs.packs.tier", "PackTier.find_dead"),
 }
 """Steps of readers, and of a store that something was done to."""
 ALL_STEPS = STEPS | REBUILD_STEPS | BACKUP_STEPS | OTHER_STEPS
@@ -133,6 +134,7 @@ PROOFS: dict[str, Callable[..., Any]] = {
     "packs required": lambda root_fd: None,
     "copies proved": lambda tier, seats: [digest for digest, _ in seats],
     "body revived": lambda tier, seat: None,
+    "dead body found": lambda tier, digest: iter(()),
 }
 """Steps that make sure of something before bodies are given up or files go; here they let everything by."""
 SYNCS = (
