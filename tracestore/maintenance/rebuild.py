@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from blobs import BlobStore
+from blobs import BlobStore, Digest
 from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database
 from tracestore.database.connection import discard, publish
 from tracestore.database.reader import Reader
-from tracestore.database.retention import Retention
+from tracestore.database.retention import Retention, Survivors
 from tracestore.database.snapshot import derive_ledger, load
 from tracestore.database.writer import Writer
 from tracestore.directory.disk_errors import disk_errors_translated
@@ -83,7 +83,7 @@ def rebuild_database(
                 replay.run(removal.positions)
                 replay.remove(removal.expired_before_ns, removal.evicted)
             replay.run(None)
-            Retention(database).forget_gone_bodies()  # of rows that expired once more
+            _forget_gone_bodies(database, blobs)  # of rows that expired once more
         counts = Reader(database).counts()
         if not database.checkpoint():
             raise StoreUnavailable(f"{unfinished}: wanted a checkpoint, found readers in the way; rebuild again")
@@ -102,6 +102,14 @@ def rebuild_database(
 def _stored(blobs: BlobStore, digests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     """Yield those of the digests that have a blob, and the bytes that the ledger has for it."""
     return ((digest, blob.stored_bytes) for digest, _, blob in blobs.compare(digests) if blob is not None)
+
+
+def _forget_gone_bodies(database: Database, blobs: BlobStore) -> None:
+    """Drop the ledger rows of bodies that nothing names and that no sweep would find: they were given up before."""
+    retention = Retention(database)
+    retention.forget_gone_bodies()
+    unnamed = map(Digest, retention.retired_digests(Survivors(None)))
+    retention.forget_bodies([digest for digest in unnamed if digest not in blobs])
 
 
 def has_sources(layout: StoreLayout, blobs: BlobStore) -> bool:
