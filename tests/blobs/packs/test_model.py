@@ -101,6 +101,8 @@ class PackMachine(RuleBasedStateMachine):
             except BlobNotFound:
                 continue
             raise AssertionError("read what was erased")
+        # What was dead beside it, and is nowhere else, is found again: a sweep knows that nothing names it.
+        self.store.apply(self.store.plan(sorted(self.model)), force=True)
 
     @rule()
     def unpack(self) -> None:
