@@ -109,7 +109,9 @@ def _forget_gone_bodies(database: Database, blobs: BlobStore) -> None:
     retention = Retention(database)
     retention.forget_gone_bodies()
     unnamed = map(Digest, retention.retired_digests(Survivors(None)))
-    retention.forget_bodies([digest for digest in unnamed if digest not in blobs])
+    with blob_errors_translated():
+        given_up = [digest for digest in unnamed if digest not in blobs]
+    retention.forget_bodies(given_up)
 
 
 def has_sources(layout: StoreLayout, blobs: BlobStore) -> bool:
