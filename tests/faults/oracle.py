@@ -115,9 +115,9 @@ class Promised:
                 self.leaving.clear()
             case "forget-begins" | "forgotten" as op:
                 turn = set(workload.numbers_of(event["turn"]))
-                self.going |= turn & self.begun
+                self.going |= turn & self.begun  # what waits in a journal comes afterwards
                 self.leaving |= {event["turn"]} if self._is_acknowledged(event["turn"]) else set()
-                self.gone |= turn if op == "forgotten" else set()
+                self.gone |= turn & self.acknowledged if op == "forgotten" else set()
             case "opened":
                 self._pruned = None
 
