@@ -56,6 +56,12 @@ class Places:
         self._tier = tier
         self._frames: dict[Hashable, Place] = {}
 
+    @property
+    def dead_bytes(self) -> int:
+        """Bytes of frames in which nothing lives, beside others in which something does."""
+        packs = [pack for pack in self._tier if pack.dead and pack.live_bodies]
+        return sum(s.stored_bytes for pack in packs for n, s in enumerate(pack.seats) if not pack.live_in(n))
+
     def of(self, digest: Digest) -> list[Place]:
         """Return every place of a body; none where it is missing. Where a pack has it, its own file only waits."""
         found = []

@@ -202,7 +202,7 @@ class Pruner:
             if total_bytes <= cap_bytes:
                 return frozenset(), False
             places = self._blobs.places()
-            remaining = Remaining(total_bytes - self._blobs.waiting().allocated_bytes)
+            remaining = Remaining(total_bytes - self._blobs.waiting().allocated_bytes - places.dead_bytes)
             for digest in sweep.dead:
                 remaining.take(places.of(digest))
             with closing(self._retention.body_uses(survivors)) as uses:  # read only as far as bodies have to go
