@@ -158,8 +158,8 @@ def apply(
     doubled = _give_up_doubled(tier, sweep_plan.doubled)
     # What is dead because it was replaced waits: a copy of the directory may have listed only this pack.
     died = touched | doubled if at_once else touched - doubled
-    is_due = (lambda pack: bool(pack.dead)) if at_once else (lambda pack: not pack.is_noted)
-    unsettled = [pack for pack in tier if is_due(pack) and (pack.live_bodies or pack in died)]
+    changed = [pack for pack in tier if not pack.is_noted or (at_once and pack.dead)]
+    unsettled = [pack for pack in changed if pack.live_bodies or pack in died]
     total += rewriting.settle(tier, unsettled, lock, at_once=at_once)
     for pack in tier:
         if not pack.is_noted:
