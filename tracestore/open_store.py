@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from blobs import BlobStore
 from tracestore.bodies import blob_errors_translated
-from tracestore.directory.opening import lock_store, mark_no_pack, needs_database
+from tracestore.directory.opening import lock_store, mark_no_pack, may_pack, needs_database
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.layout import StoreLayout
 
@@ -137,7 +137,7 @@ class OpenStore:
             if self._no_pack and not read_only:
                 mark_no_pack(layout)
             with blob_errors_translated():
-                blobs = BlobStore(layout.blobs, create=create and not read_only, packs=not layout.no_pack.exists())
+                blobs = BlobStore(layout.blobs, create=create and not read_only, packs=may_pack(layout))
             stack.callback(blobs.close)
             if needs_database(layout, create=create and not read_only):
                 self._make_database(layout, blobs)

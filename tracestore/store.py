@@ -220,7 +220,7 @@ class TraceStore(OpenStore):
         bodies; ``on_progress`` gets bodies done and planned. Other calls may go on meanwhile; prune waits.
         """
         packer = self._packer("pack")
-        if StoreLayout(self.path).no_pack.exists():
+        if not may_pack(StoreLayout(self.path)):
             found = f"one that keeps them in files ({StoreLayout(self.path).no_pack}); remove that file to pack it"
             raise InputInvalid(f"pack: wanted a store that may pack its bodies, found {found}")
         return packer.pack(settled_ms=settled_ms, grace_ms=grace_ms, is_stopped=is_stopped, on_progress=on_progress)
@@ -235,7 +235,7 @@ class TraceStore(OpenStore):
         """Tell whether a collector should pack: there are many loose blobs, or small packs, and it may."""
         from tracestore.maintenance.packing import is_due
 
-        return not StoreLayout(self.path).no_pack.exists() and is_due(self._blobs)
+        return may_pack(StoreLayout(self.path)) and is_due(self._blobs)
 
     def _packer(self, what: str) -> "Packer":
         from tracestore.maintenance.packing import Packer

@@ -45,6 +45,12 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
     return layout, lock
 
 
+def may_pack(layout: StoreLayout) -> bool:
+    """Tell whether bodies may go into packs; StoreUnavailable where the disk does not say."""
+    with disk_errors_translated("look for a mark", layout.no_pack):
+        return not layout.no_pack.exists()
+
+
 def mark_no_pack(layout: StoreLayout) -> None:
     """Keep the bodies of a store in files of their own, for good."""
     with disk_errors_translated("mark the store", layout.no_pack):
