@@ -13,6 +13,7 @@ from uuid import UUID
 
 from blobs import BlobCorrupt, BlobError, BlobNotFound, Digest, DigestInvalid
 from tracestore.bodies import blob_errors_translated
+from tracestore.directory.opening import may_pack
 from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
