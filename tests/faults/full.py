@@ -37,8 +37,9 @@ ENOUGH = "size=64m,nr_inodes=0"
 MAX_STEPS = 30
 """About the number of events in one cycle: the pressure begins behind one of them."""
 TARGETS = (
-    "store", "store/journal", "store/blobs", "store/blobs/objects", "store/blobs/stage", "store/blobs/packs", "store/tmp",
-    "store/snapshots", "store/records.duckdb", "store/lock", "store/FORMAT", "store/blobs/FORMAT", "app.ndjson",
+    "store", "store/journal", "store/blobs", "store/blobs/objects", "store/blobs/stage", "store/blobs/packs",
+    "store/tmp", "store/snapshots", "store/records.duckdb", "store/lock", "store/FORMAT", "store/blobs/FORMAT",
+    "app.ndjson",
 )  # fmt: skip
 JUMPS_S = (0, 1, -1, 3_600, -3_600, 5 * 86_400, -5 * 86_400, 3_000 * 86_400, 30_000 * 86_400)
 """Backwards by no more than what lets a record expire: its age counts from when it came in, if that was earlier."""
