@@ -154,7 +154,7 @@ class Pruner:
             records_deleted=records,
             bodies_deleted=swept.blobs_deleted,
             bytes_reclaimed=swept.bytes_reclaimed + swept.leftover_bytes + released.bytes_reclaimed + database_bytes,
-            bytes_pending=self._blobs.waiting().allocated_bytes,
+            bytes_pending=self._pending_bytes(),
             bodies_evicted=len(evicted),
             files_deleted=swept.files_deleted + swept.leftovers_deleted + released.blobs,
             database_bytes_reclaimed=database_bytes,
@@ -189,6 +189,11 @@ class Pruner:
         with blob_errors_translated():
             return self._blobs.release(math.inf if plan.is_over_cap else (self._now_ns() - GRACE_MS * NS_PER_MS) / 1e9)
 
+    def _pending_bytes(self) -> int:
+        """Count what was replaced and is still there."""
+        with blob_errors_translated():
+            return self._blobs.waiting().allocated_bytes
+
     def _evictions(
         self, policy: RetentionPolicy, survivors: Survivors, sweep: SweepPlan
     ) -> tuple[frozenset[bytes], bool]:
@@ -202,7 +207,7 @@ class Pruner:
             if total_bytes <= cap_bytes:
                 return frozenset(), False
             places = self._blobs.places()
-            remaining = Remaining(total_bytes - self._blobs.waiting().allocated_bytes - places.dead_bytes)
+            remaining = Remaining(total_bytes - self._pending_bytes() - places.dead_bytes)
             for digest in sweep.dead:
                 remaining.take(places.of(digest))
             with closing(self._retention.body_uses(survivors)) as uses:  # read only as far as bodies have to go
