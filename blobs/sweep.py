@@ -163,7 +163,7 @@ def apply(
     total += rewriting.settle(tier, unsettled, lock, at_once=at_once)
     for pack in tier:
         if not pack.is_noted:
-            tier.save(pack)
+            total += tier.save(pack)
         pack.is_settled = not pack.live_bodies
     with lock:
         leftovers = backend.clear_leftovers() + tier.clear_leftovers()

@@ -26,7 +26,7 @@ DEAD_SHARE = 0.3
 def settle(
     tier: PackTier, packs: Iterable[Pack], lock: AbstractContextManager[object], *, at_once: bool = False
 ) -> Deleted:
-    """Do it for packs of which bodies just died; returns the files removed.
+    """Do it for packs of which bodies just died; returns the files removed, less the bytes of copies written.
 
     ``at_once`` returns all the space that can be had now: a pack is copied for the sake of a single
     dead frame, and what was replaced does not wait.
@@ -36,19 +36,19 @@ def settle(
         has_dead_frame = not all(pack.live_in(number) for number in range(len(pack.seats)))
         is_worth_it = pack.live_bytes < (1 - DEAD_SHARE) * pack.size_bytes or (at_once and has_dead_frame)
         if pack.live_bodies and is_worth_it:
-            is_rewritten = _rewrite(tier, pack, lock)
-            if not (at_once and is_rewritten):
+            total += _rewrite(tier, pack, lock)
+            if pack.live_bodies or not at_once:
                 continue
         if pack.live_bodies:
-            tier.save(pack)
+            total += tier.save(pack)
             continue
         with lock:
             total += tier.remove(pack)
     return total
 
 
-def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -> bool:
-    """Copy the live bodies into another pack and give this one up; False when a part of it is damaged."""
+def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -> Deleted:
+    """Copy the live bodies into another pack and give this one up, unless a part of it is damaged; takes space."""
     try:
         tier.require_whole_index(pack)
         keys = pack.index.keys_by_ordinal()
@@ -57,13 +57,11 @@ def _rewrite(tier: PackTier, pack: Pack, lock: AbstractContextManager[object]) -
                 _copy_frame(tier, pack, number, keys, begun)
             staged = begun.finish()
     except BlobCorrupt:  # verify tells of it; whatever is whole in there stays where it is
-        tier.save(pack)
-        return False
+        return tier.save(pack)
     with lock:
-        tier.publish(staged)
+        copy = tier.publish(staged)
         tier.give_up(pack, range(pack.footer.bodies))
-    tier.save(pack)
-    return True
+    return tier.save(pack) + Deleted(0, -copy.allocated_bytes)
 
 
 def _copy_frame(tier: PackTier, pack: Pack, number: int, keys: Sequence[int], begun: PackInWriting) -> None:
@@ -106,7 +104,9 @@ def erase(
             for seat in list(_alone(tier, pack, is_loose)):
                 tier.revive(seat)
             tier.give_up(pack, found)
-        if not pack.live_bodies or _rewrite(tier, pack, lock):
+        if pack.live_bodies:
+            total += _rewrite(tier, pack, lock)
+        if not pack.live_bodies:
             with lock:
                 total += tier.remove(pack)
         else:

@@ -222,13 +222,15 @@ class PackTier:
         seat.pack.dead.remove(seat.ordinal)
         seat.pack.is_settled = seat.pack.is_noted = False
 
-    def save(self, pack: Pack) -> None:
-        """Write down which bodies of a pack are dead."""
+    def save(self, pack: Pack) -> Deleted:
+        """Write down which bodies of a pack are dead; returns the bytes that this gives back, or below zero takes."""
         with self._mutex, self._translated("writing down what is dead"):
             name = layout.dead_name(pack.name)
             content = pack.dead.encode(pack.name)
+            _, before_bytes = self._note(pack)
             durable.write_file(self._directory, name, name + layout.UNFINISHED, content)
             pack.is_noted = True
+            return Deleted(0, before_bytes - self._note(pack)[1])
 
     def remove(self, pack: Pack) -> Deleted:
         """Remove a pack, and what is written of its dead."""
@@ -245,11 +247,14 @@ class PackTier:
     def retired_at_s(self, pack: Pack) -> float:
         """Return when a pack without live bodies was given up."""
         with self._translated("looking at what is dead"):
-            try:
-                found = os.stat(layout.dead_name(pack.name), dir_fd=self._directory, follow_symlinks=False)
-            except FileNotFoundError:
-                return pack.made_at_s
-        return found.st_mtime
+            return self._note(pack)[0]
+
+    def _note(self, pack: Pack) -> tuple[float, int]:
+        """Return when it was last written down which bodies of a pack are dead, and the bytes that takes."""
+        with suppress(FileNotFoundError):
+            found = os.stat(layout.dead_name(pack.name), dir_fd=self._directory, follow_symlinks=False)
+            return found.st_mtime, found.st_blocks * BLOCK_BYTES
+        return pack.made_at_s, 0
 
     def clear_leftovers(self) -> Deleted:
         """Remove what crashes left: packs being written, and notes of packs that are gone."""

@@ -14,7 +14,7 @@ def pruned_text(summary: PruneSummary) -> str:
     """Say what a prune did, or would do."""
     verb, gave = ("would delete", "would give") if summary.dry_run else ("deleted", "gave")
     evicted = f" ({summary.bodies_evicted:,} over the cap)" if summary.bodies_evicted else ""
-    back = format_size_bytes(summary.bytes_reclaimed)
+    back = format_size_bytes(max(0, summary.bytes_reclaimed))  # a copy may take more until the old pack goes
     bodies = f"{summary.bodies_deleted:,} bodies{evicted}"
     later = "; bodies wait for the next prune, because a backup is running" if summary.sweep_postponed else ""
     later += f"; {_waiting(summary.bytes_pending)}" if summary.bytes_pending else ""

@@ -12,7 +12,10 @@ class PruneSummary:
     bodies_deleted: int = 0
     """Bodies whose blob is gone, expired and evicted together."""
     bytes_reclaimed: int = 0
-    """Bytes returned to the file system, as `du` counts them: blobs and the database file."""
+    """Bytes returned to the file system, as `du` counts them: blobs and the database file.
+
+    Below zero where a pack was written anew and the old one still waits.
+    """
     bodies_evicted: int = 0
     """Those of the deleted bodies that the byte cap took; their rows stay."""
     bytes_pending: int = 0

@@ -147,9 +147,10 @@ def test_a_body_in_two_packs_leaves_the_older_which_waits(local, kit):
     kit.staged(local, bodies)
     (older,) = kit.files(".pack")
     kit.staged(local, bodies)
+    before = kit.du()
     plan, summary = swept(local, bodies)
     assert (plan.dead_count, plan.total_count, len(plan.doubled)) == (0, 8, 8)
-    assert summary.bytes_reclaimed == 0
+    assert summary.bytes_reclaimed == before - kit.du() < 0  # it takes a note
     assert older.exists()
     assert local.waiting().files == 1
     local.release(kit.LATER_S)
