@@ -38,6 +38,8 @@ from tracestore.record import NS_PER_MS
 
 Confirm = Callable[[Sequence[Digest]], Collection[Digest]]
 Progress = Callable[[int, int], None]
+_BLOCK_BYTES = 4096
+"""Files take whole blocks: a pack without some of its frames may give back this much less than they took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,8 @@ class Pruner:
             if total_bytes <= cap_bytes:
                 return frozenset(), False
             places = self._blobs.places()
-            remaining = Remaining(total_bytes - self._pending_bytes() - places.dead_bytes)
+            rounded_bytes = tiers.packs * _BLOCK_BYTES
+            remaining = Remaining(total_bytes + rounded_bytes - self._pending_bytes() - places.dead_bytes)
             for digest in sweep.dead:
                 remaining.take(places.of(digest))
             with closing(self._retention.body_uses(survivors)) as uses:  # read only as far as bodies have to go
