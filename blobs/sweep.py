@@ -164,7 +164,7 @@ def apply(
     for pack in tier:
         if not pack.is_noted:
             total += tier.save(pack)
-        pack.is_settled = not pack.live_bodies
+        pack.is_swept = not pack.live_bodies
     with lock:
         leftovers = backend.clear_leftovers() + tier.clear_leftovers()
     return SweepSummary(

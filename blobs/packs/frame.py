@@ -17,7 +17,7 @@ else:
 RAW_BYTES = 16 * 2**20
 """A frame is closed from here on, if it holds enough bodies: what one read of a body has to decode at most."""
 FEWEST_BODIES = 32
-MOST_RAW_BYTES = 64 * 2**20
+MOST_RAW_BYTES = 32 * 2**20
 """Yet no further body is added from here on."""
 
 FAST_LEVEL = 1

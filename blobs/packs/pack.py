@@ -48,8 +48,10 @@ class Pack:
         finally:
             os.close(fd)
         self.dead = Dead(self.footer.bodies)
-        self.is_settled = False
-        """Whether it is known that nothing needs its dead bodies here: from a sweep, or because each was moved."""
+        self.is_moved = False
+        """Whether each of its bodies was moved, by this process, to a pack that was read back from the disk."""
+        self.is_swept = False
+        """Whether a sweep found that nothing names those of its dead bodies that are nowhere else."""
         self.is_noted = True
         """Whether the note beside it says what is dead now; a sweep that failed may not have come so far."""
         self.is_stuck = False

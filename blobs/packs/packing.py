@@ -102,7 +102,7 @@ class Packing:
                 packs.add(*moving)
             packs.close()
         for pack in wholly_alive:  # what was in it is now in a pack that was just read back
-            pack.is_settled = not pack.live_bodies
+            pack.is_moved = not pack.live_bodies
         self.done.merged_packs += sum(not pack.live_bodies for pack in small)
         if self.done.is_complete:
             for pack in small:

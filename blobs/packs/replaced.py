@@ -50,7 +50,7 @@ def release(backend: Backend, tier: PackTier, lock: AbstractContextManager[objec
     total = Deleted()
     for pack in list(tier):
         is_due = not pack.live_bodies and tier.retired_at_s(pack) <= until_s
-        if is_due and (pack.is_settled or _is_elsewhere(backend, tier, pack)):
+        if is_due and (pack.is_moved or _is_elsewhere(backend, tier, pack)):
             with lock:
                 total += tier.remove(pack)
     if any(pack.made_at_s <= until_s for pack in tier):
@@ -62,7 +62,10 @@ def release(backend: Backend, tier: PackTier, lock: AbstractContextManager[objec
 
 
 def _is_elsewhere(backend: Backend, tier: PackTier, pack: Pack) -> bool:
-    """Read the other copy of every body in a pack; what is in it is known by reading it, too."""
+    """Read the other copy of every body in a pack; what is in it is known by reading it, too.
+
+    After a sweep a body may have none.
+    """
     packed = []
     try:
         for number in range(len(pack.seats)):
@@ -70,7 +73,7 @@ def _is_elsewhere(backend: Backend, tier: PackTier, pack: Pack) -> bool:
                 seat = next(tier.find(digest), None)
                 if seat is not None:
                     packed.append((digest, seat))
-                else:
+                elif not (pack.is_swept and backend.stat(digest) is None):
                     read_body(backend, digest, fresh=True)
     except BlobError:
         return False  # unknown, or nowhere else: the next sweep knows whether anything names it

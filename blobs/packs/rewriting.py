@@ -118,7 +118,7 @@ def erase(
 
 def _alone(tier: PackTier, pack: Pack, is_loose: Callable[[Digest], bool]) -> Iterator[Seat]:
     """Yield the dead bodies of a pack that may be needed and are nowhere else."""
-    for key, ordinal in () if pack.is_settled else pack.index.entries():
+    for key, ordinal in () if pack.is_moved or pack.is_swept else pack.index.entries():
         if ordinal in pack.dead and not any(other.find(key) for other in tier):
             with suppress(BlobCorrupt):
                 if not is_loose(Digest.of(tier.body(Seat(pack, ordinal)))):

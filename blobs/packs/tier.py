@@ -220,7 +220,7 @@ class PackTier:
     def revive(self, seat: Seat) -> None:
         """Find this body again; `save` writes it down."""
         seat.pack.dead.remove(seat.ordinal)
-        seat.pack.is_settled = seat.pack.is_noted = False
+        seat.pack.is_moved = seat.pack.is_swept = seat.pack.is_noted = False
 
     def save(self, pack: Pack) -> Deleted:
         """Write down which bodies of a pack are dead; returns the bytes that this gives back, or below zero takes."""
@@ -298,7 +298,7 @@ class PackTier:
             with self._mutex:
                 self._packs += tuple(pack for pack in hidden if self._is_there(pack))
                 for pack in self._packs:  # what it replaced may be in a pack that is gone now
-                    pack.is_settled = False
+                    pack.is_moved = pack.is_swept = False
 
     def forget_damaged(self, path: str) -> None:
         """Tell of a pack that could not be opened no more: it is gone from its place."""
