@@ -301,10 +301,10 @@ class BlobStore:
         with self.packing:
             return unpack(self._backend, self._tier, self.lock, on_progress)
 
-    def release(self, until_s: float) -> Deleted:
+    def release(self, until_s: float, is_stopped: Callable[[], bool] = lambda: False) -> Deleted:
         """Remove what was replaced at this time (seconds since 1970) or before. See `blobs.replaced`."""
         with self.packing:
-            return release(self._backend, self._tier, self.lock, until_s)
+            return release(self._backend, self._tier, self.lock, until_s, is_stopped)
 
     def waiting(self) -> Waiting:
         """Count what was replaced and is still there."""

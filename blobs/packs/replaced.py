@@ -9,7 +9,7 @@ has found just before that nothing names the bodies that have none.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -45,16 +45,26 @@ def waiting(backend: Backend, tier: PackTier) -> Waiting:
     return total
 
 
-def release(backend: Backend, tier: PackTier, lock: AbstractContextManager[object], until_s: float) -> Deleted:
-    """Remove what was replaced at this time (seconds since 1970) or before."""
+def release(
+    backend: Backend,
+    tier: PackTier,
+    lock: AbstractContextManager[object],
+    until_s: float,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Deleted:
+    """Remove what was replaced at this time (seconds since 1970) or before; ends between two frames when told to."""
     total = Deleted()
     for pack in list(tier):
+        if is_stopped():
+            return total
         is_due = not pack.live_bodies and tier.retired_at_s(pack) <= until_s
         if is_due and (pack.is_moved or _is_elsewhere(backend, tier, pack)):
             with lock:
                 total += tier.remove(pack)
     if any(pack.made_at_s <= until_s for pack in tier):
         for seats in _by_frame(_replaced(backend.list(), tier, until_s)):
+            if is_stopped():
+                return total
             proved = _proved(tier, seats)
             with lock:
                 total += backend.delete(sorted(proved))

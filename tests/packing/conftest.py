@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import blobs.store
+from blobs import durable
 from blobs.packs import frame, packing
 from tests.conftest import Clock
 from tracestore import TraceStore
@@ -29,6 +30,13 @@ SMALLER = (
 def _smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in SMALLER:
         monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That syncs come where they must is tested by the order of steps and in the campaign of faults."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    monkeypatch.setattr(durable, "sync_filesystem", lambda fd: None)
 
 
 @pytest.fixture

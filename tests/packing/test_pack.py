@@ -117,6 +117,18 @@ def test_one_that_is_stopped_is_taken_up_by_the_next(store, talk, disk, bodies):
     assert store.verify(data=True).findings == ()
 
 
+def test_one_that_is_stopped_removes_nothing_more(store, talk, disk, clock):
+    store.insert_records(talk.records("a", 29))
+    store.pack()
+    assert len(disk.loose) == 29
+    asked = iter(range(1000))
+    store.pack(grace_ms=0, is_stopped=lambda: next(asked) >= 2)
+    assert 0 < len(disk.loose) < 29
+    store.pack(grace_ms=0)
+    assert disk.loose == []
+    assert talk.held(store) == talk.bodies
+
+
 def test_progress_ends_with_everything_done(store, talk):
     store.insert_records(talk.records("a", 12))
     told = []

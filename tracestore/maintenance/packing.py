@@ -63,7 +63,7 @@ class Packer:
         with blob_errors_translated():
             settled = self._settled(settled_ms) if settled_ms else None
             done = self._blobs.pack(self._runs, settled, is_stopped=is_stopped, on_progress=on_progress)
-        return self._report(done, Deleted() if is_stopped() else self._release(grace_ms))
+        return self._report(done, self._release(grace_ms, is_stopped))
 
     def unpack(self, *, grace_ms: int = GRACE_MS, on_progress: Progress | None = None) -> PackReport:
         """Write every packed body into a file of its own again."""
@@ -80,11 +80,11 @@ class Packer:
         found = groupby(belongings(self._database, digests), key=lambda body: body[1:])
         return [Run(day, [Digest(digest) for digest, _, _ in bodies]) for (_, day), bodies in found]
 
-    def _release(self, grace_ms: int) -> Deleted:
+    def _release(self, grace_ms: int, is_stopped: Callable[[], bool] = lambda: False) -> Deleted:
         until_s = (self._now_ns() - grace_ms * NS_PER_MS) / 1e9
         removing = self._recovery.removing_allowed() if self._recovery else nullcontext(True)
         with removing as is_allowed, blob_errors_translated():
-            return self._blobs.release(until_s) if is_allowed else Deleted()
+            return self._blobs.release(until_s, is_stopped) if is_allowed else Deleted()
 
     def _report(self, done: PackSummary, released: Deleted) -> PackReport:
         with blob_errors_translated():
