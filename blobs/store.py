@@ -36,6 +36,8 @@ from blobs.verify import Finding, salvage, verify
 
 PACKED_FROM_BODIES = 256
 """A batch of so many new bodies becomes a pack at once: making a file for each is what limits a backlog."""
+PACKED_FROM_LARGE = 32, 4 * 2**20
+"""So does one of so many bodies that together have so many bytes."""
 
 
 class BlobStore:
@@ -136,7 +138,7 @@ class BlobStore:
 
         Each digest must be that of its body: it is not computed again.
         """
-        if self._packs_new and len(bodies) >= PACKED_FROM_BODIES:
+        if self._packs_new and _is_backlog(bodies):
             return packing.stage(self._tier, bodies)
         return self._backend.stage(_encoded(bodies))
 
@@ -346,6 +348,13 @@ class BlobStore:
             return self._tier.has(digest) and Digest.of(self._tier.read(digest)) == digest
         except BlobError:
             return False
+
+
+def _is_backlog(bodies: Mapping[Digest, bytes]) -> bool:
+    few, size_bytes = PACKED_FROM_LARGE
+    return len(bodies) >= PACKED_FROM_BODIES or (
+        len(bodies) >= few and sum(map(len, bodies.values())) >= size_bytes
+    )
 
 
 def _last(path: str) -> str:

@@ -158,8 +158,12 @@ def _index_of(fd: int, footer: Footer, path: str) -> memoryview:
 
 def _map(fd: int) -> mmap.mmap:
     if sys.version_info >= (3, 13):
-        return mmap.mmap(fd, 0, prot=mmap.PROT_READ, trackfd=False)
-    return mmap.mmap(fd, 0, prot=mmap.PROT_READ)  # keeps a descriptor of its own for each pack
+        mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ, trackfd=False)
+    else:
+        mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)  # keeps a descriptor of its own for each pack
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)  # reading ahead makes the first search 20 times as long
+    return mapped
 
 
 def _read_footer(fd: int, found: os.stat_result, path: str) -> Footer:
