@@ -40,6 +40,8 @@ WAIT_S = 2.0
 """How long the other side may take before the first goes on without it; an order is weaker then, never wrong."""
 WEEK = RetentionPolicy(max_age="7d")
 NOTHING = RetentionPolicy(max_total_body_bytes=0)
+LENGTH = 800
+"""Repetitions in a body: two of them fill a frame."""
 OLD_MS, NEW_MS = workload.BASE_MS - 8 * workload.DAY_MS, workload.BASE_MS - workload.DAY_MS
 
 PRUNE_STEPS = (
@@ -126,19 +128,22 @@ def orders() -> Iterator[Order]:
     for mover, when, is_packed in product(MOVERS, whens, (True, False)):
         for other, other_steps in BESIDE_MOVERS.items():
             for policy, sent in product(
-                (WEEK, NOTHING) if other == "sweeper" else (WEEK,),
+                (NOTHING, WEEK) if other == "sweeper" else (WEEK,),
                 ("its body", "a backlog") if other == "writer" else ("its body",),
             ):
                 yield from (Order(mover, other, step, when, policy, sent, is_packed) for step in MOVERS[mover])
                 yield from (Order(other, mover, step, when, policy, sent, is_packed) for step in other_steps)
 
 
-def run(count: int = 0, seed: int = 0, without: str | None = None) -> Report:
-    """Play all orders (0), or so many drawn by the seed; with a safety step taken away until one fails."""
+def run(count: int = 0, seed: int = 0, without: str | None = None, between: frozenset[Side] = frozenset()) -> Report:
+    """Play all orders (0), or so many drawn by the seed; with a safety step taken away until one fails.
+
+    ``between`` leaves out the orders in which not all of these take part.
+    """
     report = Report(CAMPAIGN, seed)
-    chosen = list(dict.fromkeys(orders()))
-    if without or 0 < count < len(chosen):
-        chosen = random.Random(seed).sample(chosen, count or len(chosen))
+    chosen = [order for order in dict.fromkeys(orders()) if between.issubset(order.sides)]
+    if 0 < count < len(chosen):
+        chosen = random.Random(seed).sample(chosen, count)
     root = Path(tempfile.mkdtemp(prefix="tracestore-orders-"))
     try:
         with (
@@ -178,8 +183,8 @@ class _Case:
 
     def __init__(self, store: TraceStore, order: Order, name: str) -> None:
         self.store, self.order, self.name = store, order, name
-        self.dying = [f"{name} {which} " * 40 for which in ("dying", "dying too")]
-        self.staying = [f"{name} {which} " * 40 for which in ("staying", "staying too")]
+        self.dying = [f"{name} {which} " * LENGTH for which in ("dying", "dying too")]
+        self.staying = [f"{name} {which} " * LENGTH for which in ("staying", "staying too")]
         self.turn = f"old {name}" if order.sent == "its turn" else f"new {name}"
         self.text = f"{name} new " * 40 if order.sent == "a new body" else self.dying[0]
         self._wrong: list[str] = []

@@ -57,7 +57,7 @@ SMALLER: tuple[tuple[Any, str, int], ...] = (
     (packing, "SMALL_RAW_BYTES", 90_000),
     (window, "WINDOW_RAW_BYTES", 60_000),
     (frame, "RAW_BYTES", 12_000),
-    (frame, "FEWEST_BODIES", 4),
+    (frame, "FEWEST_BODIES", 2),
     (frame, "MOST_RAW_BYTES", 50_000),
 )
 """What makes packs out of a few bodies: a module, a name in it, and the value for the length of a life."""
