@@ -23,6 +23,7 @@ from tracestore.bodies import blob_errors_translated
 from tracestore.database import Database, compaction
 from tracestore.database.erasing import erase_rows
 from tracestore.database.retention import Retention
+from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid, StoreLocked
 from tracestore.journal import Line, Segment, read_rejected
 from tracestore.journal.scan import scan
@@ -92,10 +93,12 @@ class Forgetting:
         compaction.compact(self._database)
         segments = 0
         if self._recovery is not None:
-            before = set(self._segments())
-            self._recovery.take(drop_segments=True)
-            segments = len(before - set(self._segments()))
-        left = tuple(self._left(target))
+            with disk_errors_translated("count segments", self._layout.root):
+                before = set(self._segments())
+                self._recovery.take(drop_segments=True)
+                segments = len(before - set(self._segments()))
+        with disk_errors_translated("look for what is left of it", self._layout.root):
+            left = tuple(self._left(target))
         return ForgetReport(
             records=records, bodies=bodies, shared_bodies=len(shared), copies=copies, segments=segments, left=left
         )
