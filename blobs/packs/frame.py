@@ -3,7 +3,7 @@
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, pairwise
 
@@ -41,22 +41,22 @@ def encode(bodies: Sequence[bytes], level: int) -> bytes:
     largest = max(map(len, bodies))
     if largest > MAX_BODY_BYTES:
         raise BlobTooLarge(largest, MAX_BODY_BYTES)
-    content = b"".join((struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies)), *bodies))
-    stored = _compress(content, level)
-    if not _gives_back(stored, content):
+    head = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
+    stored = _compress((head, *bodies), level)
+    if not _gives_back(stored, (head, *bodies)):
         raise BlobCorrupt("a compressor that gives the bodies back", "other bytes")
     return stored
 
 
-def trial(bodies: Iterable[bytes]) -> int:
+def trial(bodies: Sequence[bytes]) -> int:
     """Return about how many bytes a frame of these bodies would take."""
-    return len(_compress(b"".join(bodies), FAST_LEVEL))
+    return len(_compress(bodies, FAST_LEVEL))
 
 
-def _compress(content: bytes, level: int) -> bytes:
+def _compress(pieces: Sequence[bytes], level: int) -> bytes:
+    """Compress pieces as if they were joined, which would touch as much memory again."""
     parameter = zstd.CompressionParameter
-    return zstd.compress(
-        content,
+    compressor = zstd.ZstdCompressor(
         options={
             parameter.compression_level: level,
             parameter.enable_long_distance_matching: 1,
@@ -65,16 +65,24 @@ def _compress(content: bytes, level: int) -> bytes:
             parameter.checksum_flag: 1,
         },
     )
+    compressor.set_pledged_input_size(sum(map(len, pieces)))
+    return b"".join([*map(compressor.compress, pieces), compressor.flush(compressor.FLUSH_FRAME)])
 
 
-def _gives_back(stored: bytes, content: bytes) -> bool:
-    decoder, at = zstd.ZstdDecompressor(), 0
-    while not decoder.eof:
-        piece = decoder.decompress(stored if at == 0 else b"", max_length=_READ_AHEAD_BYTES)
-        if not piece or not content.startswith(piece, at):
-            break
-        at += len(piece)
-    return at == len(content) and decoder.eof
+def _gives_back(stored: bytes, pieces: Sequence[bytes]) -> bool:
+    decoder = zstd.ZstdDecompressor()
+    decoded, at = decoder.decompress(stored, max_length=_READ_AHEAD_BYTES), 0
+    for piece in pieces:
+        done = 0
+        while done < len(piece):
+            if at == len(decoded) and not decoder.eof:
+                decoded, at = decoder.decompress(b"", max_length=_READ_AHEAD_BYTES), 0
+            taken = decoded[at : at + len(piece) - done]
+            if not taken or not piece.startswith(taken, done):
+                return False
+            done, at = done + len(taken), at + len(taken)
+    rest = b"" if decoder.eof else decoder.decompress(b"", max_length=1)
+    return at == len(decoded) and not rest and decoder.eof
 
 
 def raw_bytes_of(bodies: Sequence[bytes]) -> int:

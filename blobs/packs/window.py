@@ -106,4 +106,4 @@ def _by_opening(runs: Iterable[Run], bodies: Mapping[Digest, bytes]) -> list[Run
 
 
 def _cost(runs: Iterable[Run], window: Window) -> int:
-    return frame.trial(window.bodies[digest] for run in runs for digest in run.digests)
+    return frame.trial([window.bodies[digest] for run in runs for digest in run.digests])

@@ -51,11 +51,16 @@ def test_a_body_that_no_reader_would_take_is_not_written(monkeypatch):
 
 
 def test_a_compressor_that_gives_other_bytes_back_is_noticed(monkeypatch):
-    real = zstd.compress
-    for broken in (lambda c, **o: real(c[:-1], **o), lambda c, **o: real(c + b"x", **o), lambda c, **o: real(c)[:-3]):
-        monkeypatch.setattr(zstd, "compress", broken)
+    real = frame._compress
+    for broken in (
+        lambda pieces, level: real([*pieces[:-1], pieces[-1][:-1]], level),
+        lambda pieces, level: real([*pieces, b"x"], level),
+        lambda pieces, level: real([piece.replace(b"a", b"b") for piece in pieces], level),
+        lambda pieces, level: real(pieces, level)[:-3],
+    ):
+        monkeypatch.setattr(frame, "_compress", broken)
         with pytest.raises(BlobCorrupt, match="a compressor that gives the bodies back"):
-            encode(BODIES, frame.LEVEL)
+            encode([b"a" * 100, b"ab" * 100], frame.LEVEL)
 
 
 def test_every_flipped_byte_gives_the_right_bodies_or_an_error():
