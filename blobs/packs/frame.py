@@ -3,7 +3,7 @@
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, pairwise
 
@@ -34,6 +34,7 @@ _MOST_HEAD_BODIES = 2**24
 _MOST_BYTES = MOST_RAW_BYTES + MAX_BODY_BYTES + 4 * _MOST_HEAD_BODIES
 """No frame is larger, whatever it claims."""
 _READ_AHEAD_BYTES = 256 * 1024
+_CHUNK_BYTES = 128 * 1024
 
 
 def encode(bodies: Sequence[bytes], level: int) -> bytes:
@@ -66,7 +67,20 @@ def _compress(pieces: Sequence[bytes], level: int) -> bytes:
         },
     )
     compressor.set_pledged_input_size(sum(map(len, pieces)))
-    return b"".join([*map(compressor.compress, pieces), compressor.flush(compressor.FLUSH_FRAME)])
+    return b"".join([*map(compressor.compress, _in_chunks(pieces)), compressor.flush(compressor.FLUSH_FRAME)])
+
+
+def _in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small pieces, for a call costs as much as compressing some KB; a large one is passed on as it is."""
+    some: list[bytes] = []
+    some_bytes = 0
+    for piece in pieces:
+        some.append(piece)
+        some_bytes += len(piece)
+        if some_bytes >= _CHUNK_BYTES:
+            yield b"".join(some)
+            some, some_bytes = [], 0
+    yield b"".join(some)
 
 
 def _gives_back(stored: bytes, pieces: Sequence[bytes]) -> bool:
