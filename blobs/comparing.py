@@ -8,7 +8,8 @@ from blobs.backends.base import Backend, BlobStat
 from blobs.digest import Digest
 from blobs.errors import BlobCorrupt
 from blobs.packs.format import key_of
-from blobs.packs.tier import PackTier, Seat
+from blobs.packs.seat import Seat
+from blobs.packs.tier import PackTier
 
 
 def aligned(*streams: Iterable[tuple[int, Any]]) -> Iterator[Sequence[list[Any]]]:

@@ -25,7 +25,8 @@ from blobs.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsUnavailable
 from blobs.packs import packing, rewriting
 from blobs.packs.packing import Packing, PackSummary, small_packs, unpack
 from blobs.packs.replaced import Waiting, release, waiting
-from blobs.packs.tier import PackTier, by_pack
+from blobs.packs.seat import by_pack
+from blobs.packs.tier import PackTier
 from blobs.packs.window import Arrange
 from blobs.reading import read_body
 from blobs.slices import CORES, SLICE_ITEMS, in_slices

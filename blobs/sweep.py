@@ -31,7 +31,8 @@ from blobs.errors import BlobCorrupt, SweepRefused
 from blobs.packs import rewriting
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackTier, Seat, by_pack
+from blobs.packs.seat import Seat, by_pack
+from blobs.packs.tier import PackTier
 
 CHUNK_BLOBS = 2048
 """Blobs per hold of the lock: about 0.2 s in which writers wait."""

@@ -24,7 +24,8 @@ from blobs.errors import BlobError, BlobNotFound
 from blobs.packs import frame
 from blobs.packs.format import key_of
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackTier, Seat, by_pack
+from blobs.packs.seat import Seat, by_pack
+from blobs.packs.tier import PackTier
 from blobs.packs.window import Arrange, Order, Window
 from blobs.packs.writer import PackInWriting
 from blobs.reading import read_body

@@ -17,7 +17,8 @@ from blobs.backends.base import Backend, BlobStat, Deleted
 from blobs.digest import Digest
 from blobs.errors import BlobError
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackTier, Seat
+from blobs.packs.seat import Seat
+from blobs.packs.tier import PackTier
 from blobs.reading import read_body
 
 

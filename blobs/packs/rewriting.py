@@ -16,7 +16,8 @@ from blobs.errors import BlobCorrupt
 from blobs.packs.format import key_of
 from blobs.packs.frame import Frame
 from blobs.packs.pack import Pack
-from blobs.packs.tier import PackTier, Seat
+from blobs.packs.seat import Seat
+from blobs.packs.tier import PackTier
 from blobs.packs.writer import PackInWriting
 
 DEAD_SHARE = 0.3

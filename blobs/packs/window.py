@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from blobs.digest import Digest
 from blobs.packs import frame
-from blobs.packs.tier import Seat
+from blobs.packs.seat import Seat
 
 WINDOW_RAW_BYTES = 48 * 2**20
 """Bodies in memory at once. With bodies of 1.6 MB that do not compress, packing takes 280 MB in all."""

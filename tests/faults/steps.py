@@ -76,7 +76,7 @@ STEPS: dict[str, Step] = {
     "pack frame written": Step("blobs.packs.writer", "PackWriter.copy"),
     "pack finished": Step("blobs.packs.writer", "PackWriter.finish"),
     "pack read back": Step("blobs.packs.writer", "PackWriter.read_back"),
-    "packs required": Step("blobs.packs.tier", "require_packs"),
+    "packs required": Step("blobs.packs.directory", "require_packs"),
     "pack published": Step("blobs.packs.tier", "PackTier.publish"),
     "bodies given up": Step("blobs.packs.tier", "PackTier.give_up"),
     "dead noted": Step("blobs.packs.tier", "PackTier.save"),

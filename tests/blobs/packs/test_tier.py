@@ -362,7 +362,7 @@ def test_a_pack_that_could_not_be_published_leaves_nothing(local, kit, bodies, m
         if step == "rename":
             patched.setattr(os, "rename", fail)
         elif step == "Pack":
-            patched.setattr("blobs.packs.tier.Pack", fail)
+            patched.setattr("blobs.packs.directory.Pack", fail)
         else:
             patched.setattr(durable, "sync_directory", fail)
         with pytest.raises(BlobsUnavailable):
