@@ -7,7 +7,8 @@ garbage, never a row without a blob. Sweeping is the other half of that rule:
               one pass, and no mark set in memory
             2 a blob that is live stays; a retired one is dead; one in neither is a stray: left by
               a crash, or bereft of its row by a database that lost rows
-            3 a live digest without a blob is looked up once more, then counts as missing
+            3 a live digest without a blob is looked up once more; one that was given up in a pack is
+              revived, any other counts as missing
     apply   4 refuse when the plan does not add up (`SweepPlan.refusals`)
             5 for each chunk of dead blobs, under the lock that every writer holds: ask the caller
               which are still unreferenced, delete those; in a pack they are given up

@@ -1,7 +1,7 @@
 """Packing: bodies that belong together move into packs, where they take up a fraction.
 
     1 ask the rows which bodies belong together: conversations, by the day of their last use
-    2 move loose blobs, then the bodies of small packs, run by run (`blobs.packs.packing`)
+    2 move the bodies of small packs, and loose blobs, into large packs (`blobs.packs.packing`)
     3 remove what was replaced an hour ago, unless a backup copies the store
 
 By itself a collector does this once loose blobs are many: a small store stays plain gzip files, which
