@@ -3,9 +3,10 @@
 import struct
 import sys
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, starmap
 
 from blobs.codec import MAX_BODY_BYTES
 from blobs.errors import BlobCorrupt, BlobTooLarge
@@ -33,7 +34,9 @@ MAGIC = bytes.fromhex("28b52ffd")
 _MOST_HEAD_BODIES = 2**24
 _MOST_BYTES = MOST_RAW_BYTES + MAX_BODY_BYTES + 4 * _MOST_HEAD_BODIES
 """No frame is larger, whatever it claims."""
-_READ_AHEAD_BYTES = 256 * 1024
+_READ_AHEAD_BYTES = 64 * 1024
+"""Decoded at once: the allocator keeps pieces of this size, while it asks the kernel for larger ones each time,
+which made decoding a frame take 35 ms instead of 4."""
 _CHUNK_BYTES = 128 * 1024
 
 
@@ -113,7 +116,9 @@ class Frame:
         self._where = where
         decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
         self._decoder: zstd.ZstdDecompressor | None = decoder
-        self._content = bytearray()
+        self._pieces: list[bytes] = []
+        self._ends: list[int] = []
+        """What was decoded, and where each piece of it ends; as one growing buffer it would be copied over and over."""
         self._starts: list[int] = []
         self._behind_bytes = 0
         self._mutex = threading.Lock()
@@ -126,12 +131,13 @@ class Frame:
     @property
     def decoded_bytes(self) -> int:
         """How much of it was decoded."""
-        return len(self._content)
+        return self._ends[-1] if self._ends else 0
 
     @property
     def held_bytes(self) -> int:
         """How much memory it takes: until the end was decoded, its stored bytes and the decoder's window as well."""
-        return len(self._content) + (len(self._content) + self._stored_bytes if self._decoder is not None else 0)
+        decoded_bytes = self.decoded_bytes
+        return decoded_bytes + (decoded_bytes + self._stored_bytes if self._decoder is not None else 0)
 
     def body(self, number: int) -> bytes:
         """Return a body, decoding no further than to its end; BlobCorrupt when that cannot be."""
@@ -143,21 +149,20 @@ class Frame:
             if number == len(bounds) - 2:
                 with suppress(BlobCorrupt):  # the body is there; to end the frame only frees its decoder
                     self._decode_to(bounds[-1] + 1, to_end=True)
-            return bytes(self._content[bounds[number] : bounds[number + 1]])
+            return self._slice(bounds[number], bounds[number + 1])
 
     def bodies(self) -> Iterator[bytes]:
         """Yield every body, once the frame was decoded to its end and its checksum is right."""
         self.finish()
-        content = memoryview(self._content)
-        return (bytes(content[start:end]) for start, end in pairwise(self._bounds()))
+        return starmap(self._slice, pairwise(self._bounds()))
 
     def finish(self) -> int:
         """Decode to the end; returns how many stored bytes behind the frame are not its own."""
         with self._mutex:
             end = self._bounds()[-1]
             self._decode_to(end + 1, to_end=True)
-            if len(self._content) != end or self._decoder is not None:
-                found = "more" if len(self._content) > end else f"{len(self._content)}"
+            if self.decoded_bytes != end or self._decoder is not None:
+                found = "more" if self.decoded_bytes > end else f"{self.decoded_bytes}"
                 raise self._corrupt(f"{end} bytes in the frame", found)
             return self._behind_bytes
 
@@ -165,11 +170,11 @@ class Frame:
         """Return where each body begins, and where the last one ends."""
         if not self._starts:
             self._decode_to(4)
-            (count,) = struct.unpack_from("<I", self._content)
+            (count,) = struct.unpack("<I", self._slice(0, 4))
             if not 0 < count <= _MOST_HEAD_BODIES:
                 raise self._corrupt(f"1 to {_MOST_HEAD_BODIES} bodies", f"{count}")
             self._decode_to(4 + 4 * count)
-            lengths = struct.unpack_from(f"<{count}I", self._content, 4)
+            lengths = struct.unpack(f"<{count}I", self._slice(4, 4 + 4 * count))
             if max(lengths) > MAX_BODY_BYTES:
                 raise self._corrupt(f"bodies of at most {MAX_BODY_BYTES} bytes", f"{max(lengths)}")
             starts = list(accumulate(lengths, initial=4 + 4 * count))
@@ -178,21 +183,34 @@ class Frame:
             self._starts = starts
         return self._starts
 
+    def _slice(self, start: int, end: int) -> bytes:
+        """Return a part of what was decoded."""
+        if start == end:
+            return b""
+        first, last = bisect_right(self._ends, start), bisect_left(self._ends, end)
+        begins = self._ends[first] - len(self._pieces[first])
+        if first == last:
+            return self._pieces[first][start - begins : end - begins]
+        ends = self._ends[last] - len(self._pieces[last])
+        inner = self._pieces[first + 1 : last]
+        return b"".join([self._pieces[first][start - begins :], *inner, self._pieces[last][: end - ends]])
+
     def _decode_to(self, end: int, to_end: bool = False) -> None:
-        while len(self._content) < end:
+        while self.decoded_bytes < end:
             if self._decoder is None:
                 if to_end:
                     return
-                raise self._corrupt(f"{end} bytes in the frame", f"{len(self._content)}")
+                raise self._corrupt(f"{end} bytes in the frame", f"{self.decoded_bytes}")
             stored, self._stored = self._stored or b"", None
-            most_bytes = max(end - len(self._content), _READ_AHEAD_BYTES)
             try:
-                piece = self._decoder.decompress(stored, max_length=most_bytes)
+                piece = self._decoder.decompress(stored, max_length=_READ_AHEAD_BYTES)
             except zstd.ZstdError as error:
                 raise self._corrupt("a zstd frame", str(error)) from None
             if not piece and not self._decoder.eof and self._decoder.needs_input:
-                raise self._corrupt("a whole zstd frame", f"one cut short after {len(self._content)} bytes")
-            self._content += piece
+                raise self._corrupt("a whole zstd frame", f"one cut short after {self.decoded_bytes} bytes")
+            if piece:
+                self._pieces.append(piece)
+                self._ends.append(self.decoded_bytes + len(piece))
             if self._decoder.eof:
                 self._behind_bytes = len(self._decoder.unused_data)
                 self._decoder = None
