@@ -31,3 +31,11 @@ def by_pack(seats: Iterable[Seat]) -> dict[Pack, list[int]]:
     for seat in seats:
         found.setdefault(seat.pack, []).append(seat.ordinal)
     return found
+
+
+def by_frame(seats: Iterable[Seat]) -> dict[tuple[Pack, int], list[Seat]]:
+    """Return seats, frame by frame, each in order."""
+    found: dict[tuple[Pack, int], list[Seat]] = {}
+    for seat in sorted(seats, key=lambda seat: (seat.pack.name, seat.ordinal)):
+        found.setdefault((seat.pack, seat.frame), []).append(seat)
+    return found

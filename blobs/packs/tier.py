@@ -7,7 +7,7 @@ the directory is for one process, and its caller holds the store's lock.
 
 import heapq
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -121,6 +121,13 @@ class PackTier:
         """Return all bodies of a frame, unproved, in order; it is read for this and not kept."""
         with self._files.translated(f"reading {pack.path}"):
             return list(pack.open_frame(number, fresh).bodies())
+
+    def bodies(self, pack: Pack, number: int, seats: Iterable[Seat]) -> Iterator[tuple[Seat, bytes]]:
+        """Yield what lies in some seats of a frame, unproved; it is decoded as far as that needs, and not kept."""
+        with self._files.translated(f"reading {pack.path}"):
+            frame = pack.open_frame(number)
+        for seat in seats:
+            yield seat, frame.body(seat.ordinal - pack.seats[number].first)
 
     def require_whole_index(self, pack: Pack) -> None:
         """Raise BlobCorrupt unless table and index are as written: they tell which body is given up."""

@@ -40,7 +40,7 @@ class Window:
     """Bodies in memory, and the seats in packs that they leave."""
 
     bodies: dict[Digest, bytes] = field(default_factory=dict)
-    seats: dict[Digest, list[Seat]] = field(default_factory=dict)
+    seats: dict[Digest, Sequence[Seat]] = field(default_factory=dict)
     raw_bytes: int = 0
     _places: list[tuple[int, int, Digest]] = field(default_factory=list)
 
@@ -56,17 +56,20 @@ class Window:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs in the caller's order; bodies that were put nowhere are in none."""
-        runs = groupby(sorted(self._places, key=itemgetter(0)), key=itemgetter(0, 1))
+        """The runs in the caller's order, as far as their bodies were added."""
+        there = (entry for entry in self._places if entry[2] in self.bodies)
+        runs = groupby(sorted(there, key=itemgetter(0)), key=itemgetter(0, 1))
         return [Run(shelf, [digest for _, _, digest in places]) for (_, shelf), places in runs]
 
-    def add(self, digest: Digest, body: bytes, seat: Seat | None = None) -> None:
-        """Add a body, or another seat of one."""
-        if digest not in self.bodies:
-            self.bodies[digest] = body
-            self.raw_bytes += len(body)
-        if seat is not None:
-            self.seats.setdefault(digest, []).append(seat)
+    @property
+    def digests(self) -> list[Digest]:
+        """The bodies that were put into it."""
+        return [digest for _, _, digest in self._places]
+
+    def add(self, digest: Digest, body: bytes, seats: Sequence[Seat] = ()) -> None:
+        """Add a body that was put, or will be."""
+        self.bodies[digest] = body
+        self.seats[digest] = seats
 
     def put(self, place: int, shelf: int, digest: Digest) -> None:
         """Put a body behind the others of its run; `place` is that of the run in the caller's order."""
