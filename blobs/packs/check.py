@@ -50,17 +50,16 @@ def damaged(tier: PackTier) -> Iterator[tuple[Kind, str, str]]:
 def check(tier: PackTier, pack: Pack, data: bool) -> Iterator[tuple[Kind, str]]:
     """Yield kind and detail of what is wrong with a pack that opens."""
     try:
-        if data and _is_as_written(tier, pack):
-            wrong = list(_wrong_frames(tier, pack, fresh=False))
-            if not wrong:
-                return
-        elif not data:
+        if not data:
             tier.require_whole_index(pack)
+            return
+        is_as_written = _is_as_written(tier, pack)
+        if is_as_written and not any(_wrong_frames(tier, pack, fresh=False)):
             return
         wrong = list(_wrong_frames(tier, pack, fresh=True))
         yield from (("corrupt", detail) for detail in wrong)
         tier.require_whole_index(pack)
-        if not wrong:
+        if not wrong and not is_as_written:
             yield "flipped", "stored bits changed; every body is whole"
     except BlobCorrupt:
         yield "corrupt", "its index is not what was written"
