@@ -1,4 +1,4 @@
-"""Prune by age of a large store, against rm of as many files and the rows' delete alone."""
+"""Prune by age of a large store of loose blobs, against rm of as many files and the rows' delete alone."""
 
 import subprocess
 import time
@@ -44,7 +44,7 @@ def run(options: Options) -> list[Figure]:
 
 def _round(journal: Path, stores: Path, cutoff_ms: int, number: int) -> tuple[float, float, float, int, int, int, int]:
     for name in ("pruned", "by-hand") if number % 2 else ("by-hand", "pruned"):
-        with TraceStore(stores / name) as store:
+        with TraceStore(stores / name, no_pack=True) as store:
             collect(store, journal)
     doomed = _doomed_files(stores / "by-hand", cutoff_ms)
     sides = {"rm": lambda: _rm(doomed), "delete": lambda: _delete_rows(stores / "by-hand", cutoff_ms)}
