@@ -179,7 +179,7 @@ def backlog(tmp_path: Path, make: Any) -> Path:
     rng = random.Random(1)
     path = tmp_path / "backlog"
     with TraceStore(path) as store:
-        store.insert_records([make.log(msg=str(n), body=rng.randbytes(30_000).hex()) for n in range(400)])
+        store.insert_records([make.log(msg=str(n), body=rng.randbytes(30_000).hex()) for n in range(1_200)])
     assert packs_of(path)
     return path
 

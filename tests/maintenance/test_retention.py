@@ -46,7 +46,7 @@ def loose(name, size_bytes):
 
 
 def evicted(sizes, cap):
-    bodies = [loose(bytes([97 + n]), size) for n, size in enumerate(sizes)]
+    bodies = [loose(chr(97 + n).encode(), size) for n, size in enumerate(sizes)]
     return [digest.decode() for digest in plan_evictions(bodies, Remaining(sum(sizes)), cap)]
 
 
