@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,17 @@ def backlog(tmp_path: Path, make: Any) -> Path:
     rng = random.Random(1)
     path = tmp_path / "backlog"
     with TraceStore(path) as store:
-        store.insert_records([make.log(msg=str(n), body=rng.randbytes(30_000).hex()) for n in range(1_200)])
+        store.insert_records([make.log(msg=str(n), body=rng.randbytes(30_000).hex()) for n in range(600)])
     assert packs_of(path)
     return path
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let a child hear SIGINT, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def wait_for(is_so: Callable[[], bool], what: str) -> None:
@@ -191,6 +199,7 @@ def wait_for(is_so: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_while_packing_loses_nothing(process: Process, cli: Cli, backlog: Path) -> None:
     before = bodies_of(backlog)
     packs = packs_of(backlog)
