@@ -15,9 +15,12 @@ class Tiers:
 
     loose_blobs: int
     loose_bytes: int
+    unpacked_blobs: int
+    """Those of the loose blobs that no pack holds: the next packing moves them."""
+    unpacked_bytes: int
     packs: int
     small_packs: int
-    """Those of the packs that the next packing will merge."""
+    """Those of the packs that the next packing merges."""
     packed_bodies: int
     packed_raw_bytes: int
     """Of live bodies, before they were compressed; nearly exact where some are dead."""
@@ -36,16 +39,25 @@ class Place:
 
 def measure(backend: Backend, tier: PackTier) -> Tiers:
     """Count and add up."""
-    count = size_bytes = 0
+    count = size_bytes = unpacked = unpacked_bytes = 0
     for blob in backend.list():
         count += 1
         size_bytes += blob.allocated_bytes
+        if not tier.has(blob.digest):
+            unpacked += 1
+            unpacked_bytes += blob.allocated_bytes
     packs = list(tier)
     return Tiers(
-        count, size_bytes, len(packs), len(small_packs(tier)), sum(pack.live_bodies for pack in packs),
-        sum(pack.footer.raw_bytes * pack.live_bodies // pack.footer.bodies for pack in packs),
-        sum(pack.allocated_bytes for pack in packs),
-    )  # fmt: skip
+        loose_blobs=count,
+        loose_bytes=size_bytes,
+        unpacked_blobs=unpacked,
+        unpacked_bytes=unpacked_bytes,
+        packs=len(packs),
+        small_packs=len(small_packs(tier)),
+        packed_bodies=sum(pack.live_bodies for pack in packs),
+        packed_raw_bytes=sum(pack.footer.raw_bytes * pack.live_bodies // pack.footer.bodies for pack in packs),
+        pack_bytes=sum(pack.allocated_bytes for pack in packs),
+    )
 
 
 class Places:

@@ -57,6 +57,17 @@ def test_what_waits_for_removal_does_not_count_again(store, journal, talk, colle
     assert not store.pack_is_due()
 
 
+def test_packs_that_wait_for_removal_do_not_hide_loose_bodies(store, talk, disk):
+    for name in ("b", "c"):
+        store.insert_records(talk.records(name, 30, size=1))
+        assert store.stats()["loose_blobs"] == 0
+    store.pack()
+    assert len(disk.packs) == 3  # two of them wait
+    store.insert_records(talk.records("d", 11))
+    assert store.stats()["loose_blobs"] == 11
+    assert store.pack_is_due()
+
+
 def test_many_bytes_or_many_small_packs_are_enough_too(store, journal, talk, collecting, monkeypatch):
     monkeypatch.setattr(packing, "LOOSE_BLOBS", 1000)
     collecting(store, journal).drain()

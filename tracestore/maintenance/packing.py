@@ -10,6 +10,7 @@ any tool reads.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import groupby
 
 from blobs import BlobStore, Deleted, Digest, PackSummary, Run
@@ -32,10 +33,10 @@ Progress = Callable[[int, int], None]
 def is_due(blobs: BlobStore) -> bool:
     """Tell whether there is enough to pack by itself."""
     with blob_errors_translated():
-        tiers, waiting = blobs.tiers(), blobs.waiting()
+        tiers = blobs.tiers()
     return (
-        tiers.loose_blobs - waiting.files > LOOSE_BLOBS
-        or tiers.loose_bytes - waiting.allocated_bytes > LOOSE_BYTES
+        tiers.unpacked_blobs > LOOSE_BLOBS
+        or tiers.unpacked_bytes > LOOSE_BYTES
         or tiers.small_packs > SMALL_PACKS
     )
 
@@ -90,13 +91,7 @@ class Packer:
         with blob_errors_translated():
             waiting = self._blobs.waiting()
         return PackReport(
-            bodies=done.bodies,
-            raw_bytes=done.raw_bytes,
-            stored_bytes=done.stored_bytes,
-            packs=done.packs,
-            merged_packs=done.merged_packs,
-            skipped=done.skipped,
-            is_complete=done.is_complete,
+            **asdict(done),
             bytes_reclaimed=released.bytes_reclaimed,
             files_pending=waiting.files,
             bytes_pending=waiting.allocated_bytes,
