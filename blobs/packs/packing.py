@@ -100,7 +100,6 @@ class Packing:
     is_stopped: Callable[[], bool] = lambda: False
     on_progress: Callable[[int, int], None] | None = None
     """Gets bodies done, and bodies there are to do."""
-    level: int = frame.LEVEL
     done: PackSummary = field(default_factory=PackSummary)
     _planned: int = 0
 
@@ -329,5 +328,5 @@ class _Packs:
 
     def _writing(self) -> PackInWriting:
         if self._open is None:
-            self._open = self._stack.enter_context(self._tier.writing(self._packing.level))
+            self._open = self._stack.enter_context(self._tier.writing(frame.LEVEL))
         return self._open

@@ -82,21 +82,21 @@ class PackTier:
                 return number, ordinal
         return -1, 0
 
-    def read(self, digest: Digest, fresh: bool = False) -> bytes:
+    def read(self, digest: Digest) -> bytes:
         """Return a body, hashed, even one that is dead; BlobNotFound, or BlobCorrupt where it should be and is not."""
         while True:
             packs = self._packs
             try:
-                return self._read(digest, fresh)
+                return self._read(digest)
             except (BlobNotFound, BlobsUnavailable):
                 if packs is self._packs:
                     raise  # else it may have moved to another pack meanwhile
 
-    def _read(self, digest: Digest, fresh: bool) -> bytes:
+    def _read(self, digest: Digest) -> bytes:
         error: BlobError = BlobNotFound(digest, str(self._files.path))
         for seat in chain(self.find(digest), self.find_dead(digest)):
             try:
-                body = self.body(seat, fresh)
+                body = self.body(seat)
             except (BlobCorrupt, BlobsUnavailable) as failure:
                 error = failure
                 if isinstance(failure, BlobCorrupt):
@@ -109,13 +109,10 @@ class PackTier:
                 error = BlobCorrupt(f"a body of digest {digest}", f"one of digest {found}", digest, seat.pack.path)
         raise error
 
-    def body(self, seat: Seat, fresh: bool = False) -> bytes:
+    def body(self, seat: Seat) -> bytes:
         """Return what lies in a seat, unproved; BlobCorrupt when its frame is damaged."""
-        pack, number = seat.pack, seat.frame
-        with self._files.translated(f"reading {pack.path}"):
-            if fresh:
-                return pack.open_frame(number, fresh).body(seat.ordinal - pack.seats[number].first)
-            return self._cache.body(pack, seat.ordinal)
+        with self._files.translated(f"reading {seat.pack.path}"):
+            return self._cache.body(seat.pack, seat.ordinal)
 
     def frame_bodies(self, pack: Pack, number: int, fresh: bool = False) -> Sequence[bytes]:
         """Return all bodies of a frame, unproved, in order; it is read for this and not kept."""
