@@ -192,6 +192,11 @@ class BlobStore:
         """
         return compare(self._backend, self._tier, digests)
 
+    @property
+    def is_partly_unreadable(self) -> bool:
+        """Tell whether the disk refused to give a pack when the store was opened: what is in it is not known."""
+        return any(isinstance(error, BlobsUnavailable) for error in self._tier.damaged.values())
+
     def usage(self) -> Usage:
         """Measure the whole store: files, and bytes as `du` counts them."""
         return self._backend.usage()

@@ -127,7 +127,7 @@ def derive_ledger(database: Database, find: Find, otherwise: str) -> None:
     """Fill the ledger from the rows and the blobs that are there; ``find`` says which are.
 
     What the snapshot has as evicted stays so, whatever an older backup brought back. Any other named body
-    without a blob is ``otherwise``: evicted or lost.
+    without a blob is ``otherwise``: evicted, lost, or present where it may yet be found.
     """
     with database.writing() as cursor, database.reading() as asking:
         asking.execute(

@@ -75,7 +75,9 @@ def rebuild_database(
     with closing(Database(unfinished, scratch=layout.scratch)) as database:
         loaded = load(database, found.parts, found.tables) if found else 0
         with blob_errors_translated():
-            derive_ledger(database, lambda digests: _stored(blobs, digests), "lost")
+            # What a pack holds that the disk refuses to read is not known, so nothing is lost by that alone.
+            otherwise = "present" if blobs.is_partly_unreadable else "lost"
+            derive_ledger(database, lambda digests: _stored(blobs, digests), otherwise)
         with ExitStack() as stack:
             replay = _Replay(layout, database, blobs, now_ns, on_progress, stack)
             removals = [r for r in read_removals(layout.removals) if found is None or r.since == found.path.name]

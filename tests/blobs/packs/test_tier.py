@@ -263,12 +263,12 @@ def test_a_reader_follows_a_body_from_pack_to_pack(local, kit, bodies, monkeypat
     (old,) = local._tier
     real = PackTier.body
 
-    def body(self, seat, fresh=False):
+    def body(self, seat):
         if old in set(local._tier):
             kit.staged(local, bodies)
             self.give_up(old, range(12))
             self.remove(old)
-        return real(self, seat, fresh)
+        return real(self, seat)
 
     monkeypatch.setattr(PackTier, "body", body)
     kit.holds(local, bodies)
