@@ -1,13 +1,14 @@
 """One piece of work in a process of its own: ``python -m benchmarks.child TASK ARGUMENT...``.
 
 Everything is imported before the clock starts. The last line of output is JSON: seconds by the
-wall, seconds of both cores spent in user and system mode, the greatest resident memory, and what the
-task returns of its own.
+wall, seconds of both cores spent in user and system mode, the greatest resident memory, bytes written
+to disk, and what the task returns of its own.
 """
 
 import json
 import os
 import random
+import re
 import resource
 import sys
 import time
@@ -149,6 +150,13 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def _written_bytes() -> int:
+    """Return what this process sent to disks, or will; on Linux."""
+    path = Path("/proc/self/io")
+    found = re.search(r"^write_bytes: (\d+)", path.read_text(), re.MULTILINE) if path.exists() else None
+    return int(found[1]) if found else 0
+
+
 TASKS: dict[str, Callable[..., dict[str, float] | dict[str, list[float]] | None]] = {
     task.__name__: task
     for task in (
@@ -160,6 +168,7 @@ TASKS: dict[str, Callable[..., dict[str, float] | dict[str, list[float]] | None]
 
 def main(task: str, *arguments: str) -> None:
     """Run one task and print its figures."""
+    written_bytes = _written_bytes()
     before, start = os.times(), time.perf_counter()
     own = TASKS[task](*arguments) or {}
     wall_s, after = time.perf_counter() - start, os.times()
@@ -168,6 +177,7 @@ def main(task: str, *arguments: str) -> None:
         "user_s": after.user - before.user,
         "system_s": after.system - before.system,
         "peak_rss_bytes": peak_rss_bytes(),
+        "written_bytes": _written_bytes() - written_bytes,
     }
     print(json.dumps(figures | own))
 

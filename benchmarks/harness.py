@@ -66,6 +66,11 @@ class Figure:
     values: Sequence[float]
     bar: Bar | None = None
     note: str = ""
+    """What a reader has to know; of a comparison, what in it is not like for like."""
+    against: str = ""
+    """Of a ratio: the baseline."""
+    at: int | None = None
+    """Of a point on a curve: where on the x axis; points of one name are one curve."""
 
     @property
     def median(self) -> float:
@@ -78,6 +83,7 @@ class Figure:
         return {
             "name": self.name, "unit": self.unit, "median": self.median, "min": min(self.values),
             "max": max(self.values), "rounds": list(self.values), "bar": bar, "note": self.note,
+            "against": self.against, "at": self.at,
         }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.corpus import BATCH_LINES, WEEK_DAYS, Corpus
+from benchmarks.corpora.tool_agent import BATCH_LINES, WEEK_DAYS, ToolAgent
 from benchmarks.harness import Figure, Options, at_most, ratios, settle
 from benchmarks.workloads.journals import batch_lines, batches
 from tracestore import TraceStore
@@ -26,14 +26,14 @@ def run(options: Options) -> list[Figure]:
         bases = {}
         curve = []
         for records in (SMALL, large):
-            grown = Corpus(records=records, days=records * days_a_record)
+            grown = ToolAgent(records=records, days=records * days_a_record)
             bases[records] = directory / f"base-{records}"
             curve = _grow(bases[records], grown.write(directory / "grow.ndjson"))
         sides = {}
         for records, late in ((SMALL, False), (SMALL, True), (large, False), (large, True)):
-            more = Corpus(
+            more = ToolAgent(
                 records=WINDOW_BATCHES * BATCH_LINES, seed=2, days=WINDOW_BATCHES * BATCH_LINES * days_a_record,
-                start_ms=Corpus(records=records, days=records * days_a_record).end_ms,
+                start_ms=ToolAgent(records=records, days=records * days_a_record).end_ms,
                 late_every=LATE_EVERY if late else 0,
             )  # fmt: skip
             name = f"{records:,} records{', one in a hundred late' if late else ''}"

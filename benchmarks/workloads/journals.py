@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.agent_week import FULL_CONVERSATIONS, SMALL_CONVERSATIONS, AgentWeek
-from benchmarks.corpus import Corpus
+from benchmarks.corpora.coding_agent import FULL_CONVERSATIONS, SMALL_CONVERSATIONS, CodingAgent
+from benchmarks.corpora.tool_agent import ToolAgent
 from benchmarks.harness import Options
 from tracestore import TraceStore, ingest
 from tracestore.collector import Collector
@@ -17,14 +17,14 @@ def journal_with_bodies(options: Options) -> Path:
     if options.journal is not None:
         return options.journal
     records = options.pick(30_000, 130_000)
-    return Corpus(records=records, body_share=1.0).write(options.directory("journal") / "journal.ndjson")
+    return ToolAgent(records=records, body_share=1.0).write(options.directory("journal") / "journal.ndjson")
 
 
 def agent_journal(options: Options) -> Path:
     """Return the journal that was given, or make one of a coding agent's week."""
     if options.journal is not None:
         return options.journal
-    week = AgentWeek(conversations=options.pick(SMALL_CONVERSATIONS, FULL_CONVERSATIONS))
+    week = CodingAgent(conversations=options.pick(SMALL_CONVERSATIONS, FULL_CONVERSATIONS))
     return week.write(options.directory("week") / "agent-week.ndjson")
 
 

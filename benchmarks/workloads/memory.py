@@ -1,6 +1,6 @@
 """Peak memory of draining a backlog much larger than it, in a process of its own."""
 
-from benchmarks.corpus import Corpus
+from benchmarks.corpora.tool_agent import ToolAgent
 from benchmarks.harness import Figure, Options, at_most, in_child
 
 MESSAGE_BYTES = 8_000
@@ -12,7 +12,7 @@ def run(options: Options) -> list[Figure]:
     """Drain 1 GB, at full scale 5 GB; once, for memory is no matter of chance."""
     records = options.pick(1_000_000_000, 5_000_000_000) // LINE_BYTES
     directory = options.directory("memory")
-    corpus = Corpus(records=records, body_share=1.0, message_bytes=MESSAGE_BYTES)
+    corpus = ToolAgent(records=records, body_share=1.0, message_bytes=MESSAGE_BYTES)
     journal = corpus.write(directory / "journal.ndjson")
     megabytes = journal.stat().st_size / 1e6
     figures = in_child("collect", journal, directory / "store")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agent_week import SMALL_CONVERSATIONS, AgentWeek
+from benchmarks.corpora.coding_agent import SMALL_CONVERSATIONS, CodingAgent
 from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, ratios
 from benchmarks.workloads.journals import agent_journal
 
@@ -43,7 +43,7 @@ def _packing(journal: Path, options: Options) -> list[Figure]:
     loose = options.directory("loose") / "store"
     in_child("collect_loose", journal, loose)
     (loose / "no-pack").unlink()
-    arriving = AgentWeek(conversations=SMALL_CONVERSATIONS, seed=ARRIVING_SEED)
+    arriving = CodingAgent(conversations=SMALL_CONVERSATIONS, seed=ARRIVING_SEED)
     arriving_journal = arriving.write(options.directory("arriving") / "journal.ndjson")
     sides: dict[str, Callable[[], dict[str, Any]]] = {
         "pack": lambda: in_child("pack", _copy(loose, options)),

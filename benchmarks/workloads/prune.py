@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from benchmarks.corpus import BODIES_A_TURN, RECORDS_A_TURN, WEEK_DAYS, Corpus
+from benchmarks.corpora.tool_agent import BODIES_A_TURN, RECORDS_A_TURN, WEEK_DAYS, ToolAgent
 from benchmarks.harness import Figure, Options, at_most, disk_bytes, ratios, settle
 from benchmarks.workloads.journals import collect
 from tracestore import RetentionPolicy, TraceStore
@@ -18,7 +18,7 @@ KEPT_SHARE = 0.1
 def run(options: Options) -> list[Figure]:
     """Build two equal stores a round, prune one, and take the other apart by hand."""
     records, bodies = options.pick((200_000, 10_000), (1_000_000, 50_000))
-    corpus = Corpus(
+    corpus = ToolAgent(
         records=int(records / (1 - KEPT_SHARE)),
         body_share=min(1.0, bodies / records * RECORDS_A_TURN / BODIES_A_TURN),
     )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median, quantiles
 
-from benchmarks.corpus import Corpus
+from benchmarks.corpora.tool_agent import ToolAgent
 from benchmarks.harness import Bar, Figure, Options, at_most, settle
 from benchmarks.workloads.journals import collect
 from tracestore import TraceStore
@@ -23,7 +23,7 @@ def run(options: Options) -> list[Figure]:
 
 def _measure(options: Options, records: int) -> list[Figure]:
     directory = options.directory("reads")
-    journal = Corpus(records=records, body_share=BODY_SHARE).write(directory / "journal.ndjson")
+    journal = ToolAgent(records=records, body_share=BODY_SHARE).write(directory / "journal.ndjson")
     with TraceStore(directory / "store") as store:
         start = time.perf_counter()
         collect(store, journal)

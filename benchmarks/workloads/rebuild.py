@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.corpus import BODIES_A_TURN, RECORDS_A_TURN, Corpus
+from benchmarks.corpora.tool_agent import BODIES_A_TURN, RECORDS_A_TURN, ToolAgent
 from benchmarks.harness import Figure, Options, disk_bytes, in_child, interleave
 
 
@@ -10,7 +10,7 @@ def run(options: Options) -> list[Figure]:
     """Collect a store, then lose its database and open it again; each step in a process of its own."""
     records, bodies = options.pick((100_000, 5_000), (1_000_000, 50_000))
     share = min(1.0, bodies / records * RECORDS_A_TURN / BODIES_A_TURN)
-    corpus = Corpus(records=records, body_share=share)
+    corpus = ToolAgent(records=records, body_share=share)
     journal = corpus.write(options.directory("journal") / "journal.ndjson")
     store = options.directory("rebuild") / "store"
     ingest = in_child("collect", journal, store)

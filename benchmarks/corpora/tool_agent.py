@@ -46,7 +46,7 @@ class _Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Corpus:
+class ToolAgent:
     """A journal to be; `lines` makes it."""
 
     records: int

@@ -11,7 +11,7 @@ in the request before. It grows at the end of its messages, and changes a little
     system      a fingerprint that is new with each call; the prompt, the same for all
     tools       definitions, the same for all
 
-The journal has the records `benchmarks.corpus` has: ``turn > step > provider.request``. Conversations of a
+The journal has the records `benchmarks.corpora.tool_agent` has: ``turn > step > provider.request``. Conversations of a
 day overlap. At the most those that overlap are in memory. The same options and Python give the same bytes.
 """
 
@@ -26,8 +26,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from benchmarks.agent_tools import ROOT, Workspace, sentences
-from benchmarks.corpus import DAY_MS, START_MS, write_lines
+from benchmarks.corpora.coding_tools import ROOT, Workspace, sentences
+from benchmarks.corpora.tool_agent import DAY_MS, START_MS, write_lines
 
 WORKING_DAYS = 5
 FULL_CONVERSATIONS = 42
@@ -54,7 +54,7 @@ _Record: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentWeek:
+class CodingAgent:
     """A journal to be; `lines` makes it."""
 
     conversations: int = FULL_CONVERSATIONS

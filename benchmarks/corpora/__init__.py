@@ -1,0 +1,1 @@
+"""Generators of journals, a module for each kind of application."""
