@@ -10,6 +10,8 @@ import gc
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -137,9 +139,15 @@ class Run:
         """Write everything into one new JSON file."""
         directory.mkdir(exist_ok=True)
         path = directory / f"{self.started_at.replace(':', '').replace('+0000', 'Z')}-{self.options.scale}.json"
+        path.write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        return path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that there is to know of it."""
         journal = self.options.journal
-        content = {
+        return {
             "started_at": self.started_at,
+            "command": _command(sys.argv[1:]),
             "scale": self.options.scale,
             "rounds": self.options.rounds,
             "journal": None if journal is None else {"name": journal.name, "bytes": journal.stat().st_size},
@@ -148,8 +156,6 @@ class Run:
             "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
             "workloads": {name: [figure.to_json() for figure in figures] for name, figures in self.workloads.items()},
         }
-        path.write_text(json.dumps(content, indent=1) + "\n")
-        return path
 
 
 def interleave(rounds: int, sides: Mapping[str, Callable[[], T]], *, warm_up: bool = True) -> dict[str, list[T]]:
@@ -209,6 +215,11 @@ def table(workloads: Mapping[str, Sequence[Figure]]) -> str:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command line, of paths the names alone: where they lie is this machine's business."""
+    return shlex.join(["python", "-m", "benchmarks", *(re.sub(r"[^=]*/(?=.)", "", text) for text in arguments)])
 
 
 def _commit() -> dict[str, Any]:
