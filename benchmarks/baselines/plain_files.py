@@ -10,15 +10,13 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
+from benchmarks.baselines.lines import batches
 from blobs import Digest
 from tracestore.database import Database
 from tracestore.database.rows import Row
 from tracestore.database.writer import Batch, Body, Writer
-from tracestore.ingest import BATCH_BYTES, BATCH_LINES
 from tracestore.record import content_hash, decode_line, record_id
 
 LEVEL = 6
@@ -30,30 +28,18 @@ def collect(journal: Path, store: Path) -> None:
     database = Database(store / "records.duckdb", scratch=store / "tmp")
     writer = Writer(database)
     offset = 0
-    with journal.open("rb") as file:
-        while lines := _next_lines(file):
-            offset += sum(map(len, lines))
-            rows, bodies = [], {}
-            for line in lines:
-                row, body = _keep(line, store)
-                rows.append(row)
-                if body is not None:
-                    bodies[body.digest] = body
-            known = writer.known_records(rows)
-            fresh = [row for row in rows if row.identity not in known]
-            writer.commit(Batch(fresh, list(bodies.values()), time.time_ns(), position=_position(journal, offset)))
+    for lines in batches(journal):
+        offset += sum(map(len, lines))
+        rows, bodies = [], {}
+        for line in lines:
+            row, body = _keep(line, store)
+            rows.append(row)
+            if body is not None:
+                bodies[body.digest] = body
+        known = writer.known_records(rows)
+        fresh = [row for row in rows if row.identity not in known]
+        writer.commit(Batch(fresh, list(bodies.values()), time.time_ns(), position=_position(journal, offset)))
     database.close()
-
-
-def _next_lines(file: Iterable[bytes]) -> list[bytes]:
-    """Return lines up to the budgets of our own batches."""
-    lines, size_bytes = [], 0
-    for line in islice(file, BATCH_LINES):
-        lines.append(line)
-        size_bytes += len(line)
-        if size_bytes >= BATCH_BYTES:
-            break
-    return lines
 
 
 def _keep(line: bytes, store: Path) -> tuple[Row, Body | None]:
