@@ -4,8 +4,11 @@ import argparse
 import importlib
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from benchmarks.check import REFERENCE, check, record
 from benchmarks.harness import Options, Run, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,20 +20,35 @@ WORKLOADS = (
 
 
 def main() -> int:
-    """Run what was asked for; returns 1 when a bar was missed."""
-    arguments = _parser().parse_args()
+    """Run what was asked for; returns 1 when a bar was missed, or a ratio lost against the reference."""
+    parser = _parser()
+    arguments = parser.parse_args()
     options = Options(arguments.scale, arguments.rounds, arguments.work, arguments.journal)
-    run = Run(options)
-    with options.working():
-        for name in arguments.workloads or WORKLOADS:
-            start = time.perf_counter()
-            run.workloads[name] = importlib.import_module(f"benchmarks.workloads.{name}").run(options)
-            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-        path = run.write(RESULTS)
+    measure = partial(_measure, options)
+    if (arguments.check or arguments.record) and (options.scale == "full" or options.journal):
+        parser.error("the reference is of small scale and generated journals: leave --scale and --journal out")
+    if arguments.record and arguments.workloads:
+        parser.error("a reference is of one machine and one commit: --record takes every workload, name none")
+    if arguments.record:
+        return record(WORKLOADS, measure, REFERENCE)
+    if arguments.check:
+        return check(arguments.workloads, measure, REFERENCE)
+    run = measure(arguments.workloads or WORKLOADS)
+    path = run.write(RESULTS)
     print(table(run.workloads))
     print(f"\nwritten to {path}")
     figures = [figure for figures in run.workloads.values() for figure in figures]
     return int(any(figure.bar is not None and not figure.bar.is_met(figure.median) for figure in figures))
+
+
+def _measure(options: Options, names: Sequence[str]) -> Run:
+    run = Run(options)
+    with options.working():
+        for name in names:
+            start = time.perf_counter()
+            run.workloads[name] = importlib.import_module(f"benchmarks.workloads.{name}").run(options)
+            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    return run
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="besides the warm-up; default 3")
     parser.add_argument("--journal", type=Path, help="an NDJSON journal instead of a generated one")
     parser.add_argument("--work", type=Path, default=WORK, help="scratch directory, on the disk to be measured")
+    parser.add_argument("--check", action="store_true", help="compare ratios with the reference; 1 when one lost")
+    parser.add_argument("--record", action="store_true", help="with --check: write the reference anew")
     return parser
 
 

@@ -207,13 +207,14 @@ def table(workloads: Mapping[str, Sequence[Figure]]) -> str:
         for figure in figures:
             bar = figure.bar
             verdict = "" if bar is None else f"{bar} {'met' if bar.is_met(figure.median) else 'MISSED'}"
-            spread = f"{_short(min(figure.values))} .. {_short(max(figure.values))}" if len(figure.values) > 1 else ""
-            rows.append((name, figure.name, f"{_short(figure.median)} {figure.unit}", spread, verdict, figure.note))
+            spread = f"{short(min(figure.values))} .. {short(max(figure.values))}" if len(figure.values) > 1 else ""
+            rows.append((name, figure.name, f"{short(figure.median)} {figure.unit}", spread, verdict, figure.note))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join("  ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a number as a reader wants it: three digits, or whole."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from functools import partial
 
-from benchmarks.harness import ROOT, Figure, Options, at_most, interleave
+from benchmarks.harness import ROOT, Figure, Options, at_most, interleave, ratios
 
 HELP = "import sys; sys.argv = ['tracestore', '--help']; from tracestore.cli import main; main()"
 IMPORT = "import tracestore, sys; sys.exit('duckdb' in sys.modules)"
@@ -17,7 +17,12 @@ def run(options: Options) -> list[Figure]:
     programs = {"tracestore --help": HELP, "import tracestore": IMPORT, "bare interpreter": "pass"}
     results = interleave(options.rounds, {name: partial(_start_ms, code) for name, code in programs.items()})
     bars = {"tracestore --help": at_most(150)}
-    return [Figure(name, "ms", values, bars.get(name)) for name, values in results.items()]
+    bare = results["bare interpreter"]
+    over = ratios(results["tracestore --help"], bare)
+    return [
+        *(Figure(name, "ms", values, bars.get(name)) for name, values in results.items()),
+        Figure("tracestore --help over a bare interpreter", "x", over, at_most(8), against="python -c pass"),
+    ]
 
 
 def _start_ms(code: str) -> float:
