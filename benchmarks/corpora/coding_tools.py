@@ -6,20 +6,16 @@ a copy of some of it, which its edits change. Hashes, addresses, times and ids a
 
 import random
 import re
-import sysconfig
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import count
-from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks.corpora.texts import sentences, sources
 
 ROOT = "/home/dev/projects/agent-cli/packages/server/src/"
 FILES = 30
 """Files that a conversation works on; searches reach further."""
 
-_SKIPPED = {"test", "tests", "site-packages", "idlelib", "encodings", "pydoc_data", "lib2to3", "turtledemo"}
-_LEAST_BYTES = 4_000
-_SENTENCE = re.compile(r"[A-Z][a-z]+(?: [a-zA-Z,'\"()-]+){5,30}\.")
 _WORD = re.compile(r"[a-zA-Z_]{4,}")
 
 
@@ -160,23 +156,6 @@ class Workspace:
         """Choose a file, the first ones more often."""
         names = list(self._files)
         return names[int(len(names) * self._rng.random() ** 2)]
-
-
-@lru_cache(maxsize=1)
-def sources() -> dict[str, Sequence[str]]:
-    """Return the lines of each module of the standard library, by its path."""
-    root = Path(sysconfig.get_path("stdlib"))
-    paths = [path.relative_to(root) for path in root.rglob("*.py")]
-    kept = sorted(path for path in paths if not _SKIPPED.intersection(path.parts))
-    texts = {path.as_posix(): (root / path).read_text(encoding="utf-8", errors="replace") for path in kept}
-    return {name: text.splitlines() for name, text in texts.items() if len(text) >= _LEAST_BYTES}
-
-
-@lru_cache(maxsize=1)
-def sentences() -> Sequence[str]:
-    """Return the sentences of the standard library's comments and docstrings."""
-    found = (_SENTENCE.findall(" ".join(map(str.strip, lines))) for lines in sources().values())
-    return list(dict.fromkeys(sentence for each in found for sentence in each))
 
 
 def _sizes(lines: Sequence[str], first: int, each: int) -> list[tuple[int, int]]:

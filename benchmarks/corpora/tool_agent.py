@@ -13,15 +13,14 @@ a small window in which overlapping turns are brought into order of time.
 
 import json
 import random
-import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-WEEK_DAYS = 7.0
-DAY_MS = 86_400_000
-START_MS = 1_772_323_200_000
+from benchmarks.corpora.journal import DAY_MS, START_MS, WEEK_DAYS, write_lines
+from benchmarks.corpora.texts import pieces
+
 RECORDS_A_TURN = 19.5
 BODIES_A_TURN = 7.0
 BATCH_LINES = 500
@@ -106,13 +105,6 @@ class ToolAgent:
                     f'{{"kind":"log","timestamp":{ms},"extensionId":"late","turnId":"{rng.getrandbits(64):016x}",'
                     f'"level":"warn","msg":"upload was late","attributes":{{"attempt":{rng.randrange(9)}}}}}'
                 )
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> Path:
-    """Write a journal of ASCII lines as they come; returns its path."""
-    with path.open("w", encoding="ascii", buffering=1 << 20) as file:
-        file.writelines(line + "\n" for line in lines)
-    return path
 
 
 class _Turn:
@@ -230,16 +222,6 @@ class _Talk:
 
 @lru_cache(maxsize=4)
 def _texts(message_bytes: int) -> list[_Text]:
-    """Cut the standard library's modules into texts of about so many bytes."""
-    texts: list[_Text] = []
-    held: list[str] = []
-    held_bytes = 0
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-            held.append(line)
-            held_bytes += len(line)
-            if held_bytes >= message_bytes:
-                once = json.dumps("".join(held))[1:-1]
-                texts.append(_Text(json.dumps(once)[1:-1], len(once)))
-                held, held_bytes = [], 0
-    return texts
+    """Return texts of about so many bytes, ready for a body."""
+    once = (json.dumps(piece)[1:-1] for piece in pieces(message_bytes))
+    return [_Text(json.dumps(text)[1:-1], len(text)) for text in once]
