@@ -14,7 +14,7 @@ from benchmarks.harness import Options, Run, table
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
 WORKLOADS = (
-    "startup", "ingest", "phases", "syscalls", "growth", "reads", "space", "prune", "memory", "durability", "rebuild",
+    "startup", "ingest", "phases", "growth", "reads", "space", "prune", "memory", "durability", "rebuild",
     "packing", "packed_reads", "packed_space",
 )  # fmt: skip
 

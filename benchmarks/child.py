@@ -16,11 +16,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import tracestore.database  # noqa: F401  # DuckDB is imported late by design, which is not what is measured
-from benchmarks.baselines import plain_files
+from benchmarks.baselines import duckdb_rows, ndjson_zstd, plain_files, seed_sqlite, sqlite_text
 from blobs import BlobStore, Digest
-from tracestore import TraceStore
+from tracestore import RetentionPolicy, TraceStore
 from tracestore.collector import Collector
 
 FRAME_BYTES = 160_000
@@ -101,9 +102,29 @@ def open_blobs(path: str, digest: str) -> dict[str, float]:
         return {"open_ms": open_ms, "open_bytes": open_bytes, "read_bytes": _resident_bytes() - before_bytes}
 
 
-def collect_plain(journal: str, store: str) -> None:
-    """Do the same with the plain baseline."""
-    plain_files.collect(Path(journal), Path(store))
+def collect_by(baseline: str, journal: str, store: str) -> None:
+    """Collect a journal with a baseline."""
+    BASELINES[baseline].collect(Path(journal), Path(store))
+
+
+def prune(store: str, cutoff_ms: str, later_ms: str) -> dict[str, float]:
+    """Prune turns that are over by then, ``later_ms`` from now; returns what went and what waits."""
+    now_ns = time.time_ns() + int(later_ms) * 1_000_000
+    with TraceStore(store, now_ns=lambda: now_ns) as opened:
+        summary = opened.prune(RetentionPolicy(max_age=now_ns // 1_000_000 - int(cutoff_ms)))
+    return {"records_deleted": summary.records_deleted, "bytes_pending": summary.bytes_pending}
+
+
+def prune_to(store: str, body_bytes: str) -> dict[str, float]:
+    """Evict bodies, least recently used first, until so many bytes are left."""
+    with TraceStore(store) as opened:
+        summary = opened.prune(RetentionPolicy(max_total_body_bytes=int(body_bytes)))
+    return {"bodies_evicted": summary.bodies_evicted}
+
+
+def prune_by(baseline: str, store: str, cutoff_ms: str) -> None:
+    """Prune the store of a baseline."""
+    BASELINES[baseline].prune(Path(store), int(cutoff_ms))
 
 
 def snapshot(store: str) -> None:
@@ -157,11 +178,16 @@ def _written_bytes() -> int:
     return int(found[1]) if found else 0
 
 
+BASELINES: dict[str, Any] = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (duckdb_rows, ndjson_zstd, plain_files, seed_sqlite, sqlite_text)
+}
+
 TASKS: dict[str, Callable[..., dict[str, float] | dict[str, list[float]] | None]] = {
     task.__name__: task
     for task in (
-        collect, collect_loose, collect_plain, collect_timed, collect_while_packing, open_blobs, pack, read_cold,
-        rebuild, snapshot,
+        collect, collect_by, collect_loose, collect_timed, collect_while_packing, open_blobs, pack, prune, prune_by,
+        prune_to, read_cold, rebuild, snapshot,
     )
 }  # fmt: skip
 

@@ -28,6 +28,14 @@ def agent_journal(options: Options) -> Path:
     return week.write(options.directory("week") / "agent-week.ndjson")
 
 
+def named_journals(options: Options) -> dict[str, Path]:
+    """Return the journals to compare on, by name: the given one, else a tool agent's, in full a coding agent's too."""
+    if options.journal is not None:
+        return {options.journal.stem: options.journal}
+    found = {"tool agent": journal_with_bodies(options)}
+    return found if options.scale == "small" else found | {"coding agent": agent_journal(options)}
+
+
 def collect(store: TraceStore, journal: Path) -> None:
     """Collect a journal to its end."""
     collector = Collector(store, str(journal), lambda event: None)
