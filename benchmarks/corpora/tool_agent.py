@@ -58,6 +58,8 @@ class ToolAgent:
     late_every: int = 0
     """Make every so-manieth record one that happened any time since ``late_from_ms``."""
     late_from_ms: int = START_MS
+    outcomes: bool = False
+    """Say of a failed tool that it is an error, and of a call how much of its prompt was cached."""
 
     @property
     def end_ms(self) -> int:
@@ -85,7 +87,7 @@ class ToolAgent:
         while True:
             for _ in range(_WINDOW_TURNS):
                 start_ms = self.start_ms + int(number * spacing_ms)
-                _Turn(pending, rng, number, start_ms, self.body_share, self.message_bytes).write()
+                _Turn(pending, rng, number, start_ms, self).write()
                 number += 1
             pending.sort()
             next_start_ms = self.start_ms + int(number * spacing_ms)
@@ -110,9 +112,7 @@ class ToolAgent:
 class _Turn:
     """Writes the lines of one turn, its clock running."""
 
-    def __init__(
-        self, into: list[_Timed], rng: random.Random, number: int, ms: int, body_share: float, message_bytes: int
-    ) -> None:
+    def __init__(self, into: list[_Timed], rng: random.Random, number: int, ms: int, asked: ToolAgent) -> None:
         self._into = into
         self._rng = rng
         self._ms = self._begin_ms = ms
@@ -120,7 +120,8 @@ class _Turn:
         self._model = _MODELS[number % len(_MODELS)]
         conversation = f"agent-{self._model}-{number % 37}-{number // 3}"
         self._head = f'"extensionId":"provider-openai","conversationId":"{conversation}","turnId":"{turn}"'
-        self._talk = _Talk(message_bytes, rng, turn, self._model) if rng.random() < body_share else None
+        self._talk = _Talk(asked.message_bytes, rng, turn, self._model) if rng.random() < asked.body_share else None
+        self._outcomes = asked.outcomes
 
     def write(self) -> None:
         """Write the whole turn."""
@@ -144,8 +145,9 @@ class _Turn:
         if not is_last:
             tool, tool_ms, ok = _TOOLS[chance % 4], 3 + (chance >> 24) % 900, "false" if chance % 23 == 0 else "true"
             self._ms += tool_ms
+            level = "error" if self._outcomes and ok == "false" else "info"
             self._log(
-                f'{step},"level":"info","msg":"tool {tool} finished","parentSpanId":"{self._root}","attributes":'
+                f'{step},"level":"{level}","msg":"tool {tool} finished","parentSpanId":"{self._root}","attributes":'
                 f'{{"tool":"{tool}","ok":{ok},"resultBytes":{output * 7},"durationMs":{tool_ms}}}'
             )
         self._close(
@@ -164,9 +166,10 @@ class _Turn:
         )
         self._ms += wait_ms
         body = talk.response(call, output) if talk else ""
+        cached = f',"cacheReadTokens":{size // 4 * index // (index + 1)}' if self._outcomes else ""
         self._close(
             f'{span},"durationMs":{wait_ms},"status":"ok","attributes":{{"model":"{model}","httpStatus":200,'
-            f'"inputTokens":{size // 4},"outputTokens":{output},"finishReason":"stop"}}{body}'
+            f'"inputTokens":{size // 4},"outputTokens":{output},"finishReason":"stop"{cached}}}{body}'
         )
 
     def _open(self, members: str) -> None:
