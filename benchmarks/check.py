@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from benchmarks.harness import Figure, Run, short
+from benchmarks.harness import Run, short
 
 REFERENCE = Path(__file__).parent / "reference.json"
 TOLERANCE = 0.1
@@ -123,15 +123,11 @@ def pooled(first: Ratios, second: Ratios) -> Ratios:
 def of_run(run: Run) -> Ratios:
     """Return the ratios of a run."""
     return {
-        (workload, _key(figure)): Ratio(tuple(figure.values), figure.bar is not None and figure.bar.kind == "at most")
+        (workload, figure.label): Ratio(tuple(figure.values), figure.bar is not None and figure.bar.kind == "at most")
         for workload, figures in run.workloads.items()
         for figure in figures
         if figure.unit == "x"
     }
-
-
-def _key(figure: Figure) -> str:
-    return figure.name if figure.at is None else f"{figure.name} at {figure.at:,}"
 
 
 def to_reference(run: Mapping[str, Any], ratios: Ratios) -> dict[str, Any]:

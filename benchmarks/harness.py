@@ -79,6 +79,11 @@ class Figure:
         """The value it is judged by."""
         return statistics.median(self.values)
 
+    @property
+    def label(self) -> str:
+        """Its name; of a point on a curve also where that is."""
+        return self.name if self.at is None else f"{self.name} at {self.at:,}"
+
     def to_json(self) -> dict[str, Any]:
         """Return it as it stands in a result."""
         bar = None if self.bar is None else {**asdict(self.bar), "met": self.bar.is_met(self.median)}
@@ -208,7 +213,7 @@ def table(workloads: Mapping[str, Sequence[Figure]]) -> str:
             bar = figure.bar
             verdict = "" if bar is None else f"{bar} {'met' if bar.is_met(figure.median) else 'MISSED'}"
             spread = f"{short(min(figure.values))} .. {short(max(figure.values))}" if len(figure.values) > 1 else ""
-            rows.append((name, figure.name, f"{short(figure.median)} {figure.unit}", spread, verdict, figure.note))
+            rows.append((name, figure.label, f"{short(figure.median)} {figure.unit}", spread, verdict, figure.note))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join("  ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
 
