@@ -5,7 +5,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace
+from heapq import heappop, heappush, heapreplace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -16,6 +16,8 @@ START_MS = 1_772_323_200_000
 
 Record: TypeAlias = dict[str, Any]
 """A record in the journal's JSON shape."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,10 @@ class Clock:
     def __init__(self, ms: int) -> None:
         self.ms = ms
 
+    def wait_until(self, ms: int) -> None:
+        """Let time pass until then, none if it is later already."""
+        self.ms = max(self.ms, ms)
+
     def record(self, kind: str, head: Record, **members: object) -> Record:
         """Return a record of now."""
         self.ms += 1
@@ -67,8 +73,8 @@ def in_order(stories: Iterable[tuple[int, Iterator[Record]]]) -> Iterator[Record
     running: list[tuple[float, int, Record, Iterator[Record]]] = []
     for number, (begin_ms, story) in enumerate(stories):
         yield from _until(begin_ms, running)
-        running.extend((record["timestamp"], number, record, story) for record in islice(story, 1))
-        heapify(running)
+        for record in islice(story, 1):
+            heappush(running, (record["timestamp"], number, record, story))
     yield from _until(float("inf"), running)
 
 
@@ -92,7 +98,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> Path:
 
 def to_json(value: object) -> str:
     """Write JSON without spaces, in ASCII."""
-    return json.dumps(value, separators=(",", ":"))
+    return _encode(value)
 
 
 def hexadecimal(rng: random.Random, bits: int) -> str:
