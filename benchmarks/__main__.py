@@ -13,9 +13,10 @@ from benchmarks.harness import Options, Run, table
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
+DEFAULT_ROUNDS = 3
 WORKLOADS = (
-    "startup", "ingest", "phases", "growth", "reads", "space", "prune", "memory", "durability", "rebuild",
-    "packing", "packed_reads", "packed_space",
+    "startup", "ingest", "phases", "growth", "bodies", "reads", "sql", "space", "prune", "memory", "durability", "rebuild",
+    "packing", "packed_reads", "packed_space", "peers",
 )  # fmt: skip
 
 
@@ -23,7 +24,10 @@ def main() -> int:
     """Run what was asked for; returns 1 when a bar was missed, or a ratio lost against the reference."""
     parser = _parser()
     arguments = parser.parse_args()
-    options = Options(arguments.scale, arguments.rounds, arguments.work, arguments.journal)
+    options = Options(
+        arguments.scale, arguments.rounds or DEFAULT_ROUNDS, arguments.work, arguments.journal,
+        peers=arguments.peers, slow_rounds=arguments.rounds or 1,
+    )  # fmt: skip
     measure = partial(_measure, options)
     if (arguments.check or arguments.record) and (options.scale == "full" or options.journal):
         parser.error("the reference is of small scale and generated journals: leave --scale and --journal out")
@@ -62,9 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         "workloads", nargs="*", metavar="WORKLOAD", choices=[*WORKLOADS, []], help="all when none is named"
     )
     parser.add_argument("--scale", choices=("small", "full"), default="small")
-    parser.add_argument("--rounds", type=int, default=3, help="besides the warm-up; default 3")
+    parser.add_argument("--rounds", type=int, help="besides the warm-up; default 3, of peers 1")
     parser.add_argument("--journal", type=Path, help="an NDJSON journal instead of a generated one")
     parser.add_argument("--work", type=Path, default=WORK, help="scratch directory, on the disk to be measured")
+    parser.add_argument("--peers", action="store_true", help="install products from PyPI (2 GB, once) and run them too")
     parser.add_argument("--check", action="store_true", help="compare ratios with the reference; 1 when one lost")
     parser.add_argument("--record", action="store_true", help="with --check: write the reference anew")
     return parser
