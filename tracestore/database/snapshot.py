@@ -76,21 +76,21 @@ class SnapshotReader:
     def write_slot(self, number: int, path: Path) -> Written:
         """Write the rows of a slot, in order."""
         first = number * SLOT_ROWS
-        return self._write(
-            f"SELECT * FROM raw.records WHERE seq >= {first} AND seq < {first + SLOT_ROWS} ORDER BY seq", path
-        )
+        rows = f"SELECT * FROM raw.records WHERE seq >= {first} AND seq < {first + SLOT_ROWS}"
+        self._copy(f"{rows} ORDER BY seq", path)
+        return self._measure(rows)
 
     def write_table(self, name: str, path: Path) -> Written:
         """Write one of the small tables."""
-        return self._write(SMALL_TABLES[name], path)
+        self._copy(SMALL_TABLES[name], path)
+        return self._measure(SMALL_TABLES[name])
 
     def read_back(self, path: Path) -> Written:
         """Say what a file holds."""
         return self._measure(f"SELECT * FROM read_parquet('{quoted(path)}')")
 
-    def _write(self, query: str, path: Path) -> Written:
+    def _copy(self, query: str, path: Path) -> None:
         self._cursor.execute(f"COPY ({query}) TO '{quoted(path)}' (FORMAT parquet, COMPRESSION zstd)")
-        return self._measure(query)
 
     def _measure(self, query: str) -> Written:
         columns = self._cursor.execute(f"DESCRIBE {query}").fetchall()

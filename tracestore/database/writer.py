@@ -23,9 +23,9 @@ RANGES_LIMIT = 16
 GAP_NS = 60 * 10**9
 """Times closer than this stay in one range; a row group spans far more."""
 
-FEW_ROWS = 1_000
-"""Up to here a batch is compared with the stored rows of its times in Python: a join with an Arrow table
-takes DuckDB 4 ms to plan, 40 ms over six ranges, and a small batch in order meets hardly a row."""
+FEW_ROWS = 2_000
+"""Up to here the stored rows of a batch's times are compared with it in Python: a join with an Arrow table
+takes DuckDB 4 ms to plan, 40 ms over six ranges, and a batch in order meets hardly a row."""
 
 _Stored: TypeAlias = tuple[int, UUID, int | None]
 """Timestamp in nanoseconds, record id, content hash."""
@@ -71,9 +71,11 @@ class Writer:
             return {}
         scans = _scans(time_ranges([row.line.timestamp_ns for row in rows]))
         with translated("looking for known records"):
-            found = self._stored_nearby(scans) if len(rows) <= FEW_ROWS else None
+            found = self._stored_nearby(scans)
             if found is None:
                 found = self._stored_among(scans, rows)
+        if not found:
+            return {}
         asked = {row.identity for row in rows}
         stored = (((timestamp_ns, record_id.bytes), content_hash) for timestamp_ns, record_id, content_hash in found)
         return {identity: content_hash for identity, content_hash in stored if identity in asked}
@@ -81,8 +83,8 @@ class Writer:
     def _stored_nearby(self, scans: str) -> list[_Stored] | None:
         """Return every stored row of a batch's times, or None when there are many."""
         with self._database.reading() as cursor:
-            found: list[_Stored] = cursor.execute(f"{scans} LIMIT {2 * FEW_ROWS + 1}").fetchall()
-        return found if len(found) <= 2 * FEW_ROWS else None
+            found: list[_Stored] = cursor.execute(f"{scans} LIMIT {FEW_ROWS + 1}").fetchall()
+        return found if len(found) <= FEW_ROWS else None
 
     def _stored_among(self, scans: str, rows: Sequence[Row]) -> list[_Stored]:
         """Return the stored rows of these identities."""

@@ -22,7 +22,7 @@ VALUES_LIMIT = 100_000
 
 def check_values(line: bytes) -> None:
     """Refuse a line of too many values before it is decoded; what a body's text looks like does not count."""
-    if line.count(b",") < VALUES_LIMIT:
+    if len(line) < 2 * VALUES_LIMIT or line.count(b",") < VALUES_LIMIT:  # a value takes two bytes, with its comma
         return
     # A body of JSON may hold as many commas: only those outside of texts count. 4 ms for each MB of line.
     unescaped = line.replace(b"\\\\", b"").replace(b'\\"', b"")
