@@ -57,7 +57,7 @@ _TROUBLE = (
     _Event("error", "deadline exceeded", ("route", "durationMs", "userId", "region")),
     _Event("error", "request failed", ("route", "httpStatus", "reason", "userId")),
 )
-_TROUBLE_SHARE = 0.03
+_TROUBLE_SHARE = 0.008
 
 _VALUES: Mapping[str, Callable[[random.Random], object]] = {
     "attempt": lambda rng: rng.randrange(1, 6),
