@@ -1,6 +1,7 @@
 """Plots of results as SVG: ratio bars, growth curves, space by scheme; the same results give the same bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -27,6 +28,8 @@ WIDTH_IN, ROW_IN, PANEL_IN = 9.0, 0.23, 2.9
 GAP_ROWS, HEAD_ROWS = 0.5, 2
 LABEL_SHARE = 0.08
 """Of a panel's height: what the name of a curve takes."""
+SPACE, NO_SCHEME = ("space", "peers"), ("memory", "pruned", "deleted")
+"""Workloads that weigh the same records in several schemes, and what else they give in MB."""
 CARET = {"at least": 9, "at most": 8}
 """Matplotlib's triangles that stand with their base on the limit and point to where it is better."""
 
@@ -46,14 +49,12 @@ def write(sections: Sequence[Section], directory: Path) -> list[Path]:
 
 def ratios(sections: Sequence[Section]) -> Canvas | None:
     """Draw every ratio that has a bar or a baseline: median from 1x on, rounds as a line, bar as a caret."""
-    groups = {section.title: [figure for figure in section.figures if _is_ratio(figure)] for section in sections}
     places: list[tuple[float, str, Figure | None]] = []
     y = 0.0
-    for title, figures in groups.items():
-        if figures:
-            places.append((y, title, None))
-            places += [(y + number, _label(figure), figure) for number, figure in enumerate(figures, 1)]
-            y += len(figures) + 1 + GAP_ROWS
+    for title, figures in _by_corpus(sections, _is_ratio).items():
+        places.append((y, title, None))
+        places += [(y + number, _label(figure), figure) for number, figure in enumerate(figures, 1)]
+        y += len(figures) + 1 + GAP_ROWS
     shown = [figure for _, _, figure in places if figure is not None]
     if not shown:
         return None
@@ -70,6 +71,17 @@ def ratios(sections: Sequence[Section]) -> Canvas | None:
         "Triangle: the bar, pointing to where it is better. Grey: no bar.",
     )
     return canvas
+
+
+def _by_corpus(sections: Sequence[Section], is_shown: Callable[[Figure], bool]) -> dict[str, list[Figure]]:
+    """Group figures by workload and what of their name stands before a colon; without that by journal."""
+    groups: dict[str, list[Figure]] = {}
+    for section in sections:
+        for figure in filter(is_shown, section.figures):
+            corpus, _, name = figure.name.rpartition(": ")
+            title = f"{section.workload}, {corpus}" if corpus else section.title
+            groups.setdefault(title, []).append(replace(figure, name=name))
+    return groups
 
 
 def _is_ratio(figure: Figure) -> bool:
@@ -122,22 +134,24 @@ def _ratio_axes(axes: Axes, places: Sequence[tuple[float, str, Figure | None]], 
 
 
 def growth(sections: Sequence[Section]) -> Canvas | None:
-    """Draw every curve: a panel for each workload and unit, medians with the band of their rounds."""
-    panels: dict[tuple[str, str], dict[str, list[Figure]]] = {}
+    """Draw every curve, medians with the band of their rounds; those named alike up to a comma share a panel."""
+    panels: dict[str, dict[str, list[Figure]]] = {}
     for section in sections:
         for figure in section.figures:
             if figure.at is not None:
-                panels.setdefault((section.title, figure.unit), {}).setdefault(figure.name, []).append(figure)
+                what, _, which = figure.name.partition(", ")
+                title = f"{section.title}: {what}, {figure.unit}"
+                panels.setdefault(title, {}).setdefault(which or what, []).append(figure)
     if not panels:
         return None
     canvas = Canvas(figsize=(WIDTH_IN, PANEL_IN * len(panels)))
     grid = canvas.add_gridspec(len(panels), 1, hspace=0.45, left=0.08, right=0.66)
-    for row, ((title, unit), curves) in enumerate(panels.items()):
+    for row, (title, curves) in enumerate(panels.items()):
         axes = canvas.add_subplot(grid[row])
         for points in curves.values():
             points.sort(key=lambda point: point.at or 0)
         _curves(axes, curves)
-        axes.set_title(f"{title}: {unit}, by records in the store", pad=10)
+        axes.set_title(f"{title}, by records in the store", pad=10)
     return canvas
 
 
@@ -162,12 +176,8 @@ def _curves(axes: Axes, curves: Mapping[str, Sequence[Figure]]) -> None:
 
 
 def space(sections: Sequence[Section]) -> Canvas | None:
-    """Draw bytes on disk by scheme: a panel for each workload and journal, the largest first, lengths true to scale."""
-    panels = {}
-    for section in sections:
-        sizes = [figure for figure in section.figures if figure.unit == "MB" and "memory" not in figure.name]
-        if section.workload in ("space", "peers") and sizes:
-            panels[section.title] = sorted(sizes, key=lambda size: -size.median)
+    """Draw bytes on disk by scheme: a panel for each corpus, the largest first, lengths true to scale."""
+    panels = _by_corpus([section for section in sections if section.workload in SPACE], _is_size)
     if not panels:
         return None
     rows = sum(len(sizes) + HEAD_ROWS for sizes in panels.values())
@@ -176,18 +186,20 @@ def space(sections: Sequence[Section]) -> Canvas | None:
     for title, sizes in panels.items():
         top += len(sizes) + HEAD_ROWS
         axes = canvas.add_axes((0.35, 1 - top / rows, 0.5, len(sizes) / rows))
-        _sizes(axes, sizes)
+        _sizes(axes, sorted(sizes, key=lambda size: -size.median))
         axes.set_title(f"{title}: MB on disk")
     return canvas
+
+
+def _is_size(figure: Figure) -> bool:
+    return figure.unit == "MB" and not any(word in figure.name for word in NO_SCHEME)
 
 
 def _sizes(axes: Axes, sizes: Sequence[Figure]) -> None:
     for y, size in enumerate(sizes):
         axes.barh(y, size.median, height=0.62, color=BLUE if "ours" in size.name else GREY)
-        axes.annotate(
-            f"{short(size.median)} MB", (size.median, y), xytext=(5, 0), textcoords="offset points", va="center",
-            color=INK, annotation_clip=False,
-        )  # fmt: skip
+        said, place = f"{short(size.median)} MB", (size.median, y)
+        axes.annotate(said, place, xytext=(5, 0), textcoords="offset points", va="center", color=INK)
     axes.set_ylim(len(sizes) - 0.5, -0.5)
     axes.set_yticks(range(len(sizes)), [size.name for size in sizes])
     axes.xaxis.set_visible(False)
