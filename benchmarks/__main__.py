@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="besides the warm-up; default 3, of peers 1")
     parser.add_argument("--journal", type=Path, help="an NDJSON journal instead of a generated one")
     parser.add_argument("--work", type=Path, default=WORK, help="scratch directory, on the disk to be measured")
-    parser.add_argument("--peers", action="store_true", help="install products from PyPI (2 GB, once) and run them too")
+    parser.add_argument("--peers", action="store_true", help="run products from PyPI too; installs 2 GB, once")
     parser.add_argument("--check", action="store_true", help="compare ratios with the reference; 1 when one lost")
     parser.add_argument("--record", action="store_true", help="with --check: write the reference anew")
     return parser

@@ -102,6 +102,10 @@ class Options:
     rounds: int
     work: Path
     journal: Path | None = None
+    peers: bool = False
+    """Whether products may be installed, each into an environment of its own, and run."""
+    slow_rounds: int = 1
+    """Rounds of what takes minutes and is not there for its time: one, unless more were asked for."""
 
     def pick(self, small: T, full: T) -> T:
         """Return the value of this run's scale."""
