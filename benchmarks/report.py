@@ -19,7 +19,9 @@ def main() -> int:
     """Write the report of all results, or of those that were named; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULT.json", help="default: all of results/")
-    sections = newest(read_results(parser.parse_args().results or sorted(RESULTS.glob("*.json"))), WORKLOADS)
+    paths = parser.parse_args().results or sorted(RESULTS.glob("*.json"))
+    results = read_results(paths)
+    sections = newest(results, WORKLOADS)
     if not sections:
         sys.exit(f"There is no result in {RESULTS}; make one: python -m benchmarks")
     try:
@@ -31,6 +33,10 @@ def main() -> int:
     (REPORT / "figures.md").write_text(document(sections, drawn))
     README.write_text(with_block(README.read_text(), block(sections, drawn)))
     print("\n".join(map(str, [*drawn, REPORT / "figures.md", README])))
+    shown = [section.run for section in sections]
+    idle = [path.name for path, run in zip(paths, results, strict=True) if run not in shown]
+    if idle:
+        print(f"not shown, since newer ones took their place: {', '.join(idle)}")
     return 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import benchmarks
 from benchmarks import report
-from benchmarks.harness import Figure, at_least, at_most
+from benchmarks.harness import Figure, Options, Run, at_least, at_most
 from benchmarks.recorded import newest, read_results
 
 WORKLOADS = ("ingest", "growth", "space", "sql")
@@ -110,6 +110,13 @@ def test_readme_has_the_markers():
     assert report.with_block(text, "")
 
 
+def test_a_result_keeps_its_command_without_directories(monkeypatch, tmp_path):
+    arguments = ["ingest", "--journal=/home/me/app.ndjson", "--work", "/mnt/disk", "--rounds", "2"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    command = Run(Options("small", 2, tmp_path)).to_json()["command"]
+    assert command == "python -m benchmarks ingest --journal=app.ndjson --work disk --rounds 2"
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A repository with one result, for the command."""
@@ -148,6 +155,14 @@ def test_the_command_writes_table_readme_and_plots_and_the_same_bytes_again(plac
     assert "ours over SQLite | 0.9x" in (place / "README.md").read_text()
     assert report.main() == 0
     assert {path.name: path.read_bytes() for path in (place / "report").iterdir()} == written
+
+
+def test_results_that_newer_ones_replaced_are_named(place, capsys):
+    pytest.importorskip("matplotlib")
+    newer = result("2026-01-02T00:00:00+00:00", ingest=INGEST, growth=CURVE, space=SIZES)
+    (place / "results" / "two.json").write_text(json.dumps(newer))
+    report.main()
+    assert "not shown, since newer ones took their place: one.json\n" in capsys.readouterr().out
 
 
 def test_plots_show_ratios_curves_and_sizes_as_text(place):
