@@ -56,7 +56,9 @@ def in_environment(peer: Peer, python: Path, task: str, what: str | Path, direct
 def _run(
     command: list[str], what: str, environment: dict[str, str] | None = None, directory: Path | None = None
 ) -> str:
-    finished = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        command, env=environment, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if finished.returncode:
         said = finished.stderr.strip().splitlines() or ["no word of why"]
         raise PeerFailed(f"{what}: wanted exit code 0, found {finished.returncode}: {said[-1]}")

@@ -1,25 +1,31 @@
 """Products that people use today, on one journal: bytes on disk, and after half is deleted; with --peers."""
 
-import statistics
 import sys
 import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.corpora.coding_agent import CodingAgent
+from benchmarks.corpora.coding_agent import FULL_CONVERSATIONS, CodingAgent
 from benchmarks.harness import Bar, Figure, Options, at_least, disk_bytes, in_child, interleave, ratios
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.calls import steps
 from benchmarks.peers.environment import PeerFailed, in_environment, prepared
 from tracestore import RetentionPolicy, TraceStore
+from tracestore.maintenance.retention import GRACE_MS
+from tracestore.record import NS_PER_MS
 
-CONVERSATIONS = (3, 20)
-"""At small and at full scale; the slowest peer takes minutes for the latter."""
+SMALL_CONVERSATIONS = 3
 BARS: dict[str, Bar] = {"phoenix": at_least(60), "mlflow": at_least(60)}
 """How many times more they take on disk, for a coding agent at full scale."""
+OUR_DURABILITY = "on disk before a batch is acknowledged, fsync on"
+OUR_UNLIKE = "the whole directory: database, packs, snapshots; logs too"
+HALF = "half of the bodies' bytes, by the turns' age, with the product's own means; no VACUUM by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Outcome:
     stored_bytes: int
     """Of the whole directory, as du counts, with nothing running."""
     kept_bytes: int | None
-    """The same after the older half of the turns was deleted; None if it cannot."""
+    """The same after the turns of the older half of the bodies' bytes were deleted; None if it cannot."""
 
 
 _Side: TypeAlias = Callable[[], Outcome | None]
@@ -47,7 +53,9 @@ def run(options: Options) -> list[Figure]:
     journal = options.journal or _agent_journal(options)
     calls, cutoff_ms = _calls_and_middle(journal)
     sides: dict[str, _Side] = {"ours": partial(_ours, journal, calls, cutoff_ms, options)}
-    sides |= {peer.name: partial(_theirs, peer, journal, cutoff_ms, options) for peer in PEERS}
+    for peer in PEERS:
+        if python := _python(peer):
+            sides[peer.name] = partial(_theirs, peer, python, journal, cutoff_ms, options)
     results: dict[str, list[Outcome]] = {}
     for name, outcomes in interleave(options.slow_rounds, sides, warm_up=False).items():
         if done := [outcome for outcome in outcomes if outcome is not None]:
@@ -57,42 +65,58 @@ def run(options: Options) -> list[Figure]:
 
 
 def _agent_journal(options: Options) -> Path:
-    path = options.directory("peers-journal") / "agent-days.ndjson"
-    return CodingAgent(conversations=options.pick(*CONVERSATIONS)).write(path)
+    path = options.directory("peers-journal") / "agent-week.ndjson"
+    return CodingAgent(conversations=options.pick(SMALL_CONVERSATIONS, FULL_CONVERSATIONS)).write(path)
 
 
 def _calls_and_middle(journal: Path) -> tuple[int, int]:
-    """Return how many provider calls there are, and when the middle one of the turns began, milliseconds."""
-    calls, starts_ms = 0, []
+    """Return how many provider calls there are, and when the turn with the middle byte of the bodies began, ms."""
+    calls = 0
+    starts_ms: dict[str, float] = {}
+    sizes: Counter[str] = Counter()
     for step in steps(journal):
-        if step.end_ms is None and step.parent_id is None:
-            starts_ms.append(step.start_ms)
-        calls += step.is_call and step.end_ms is not None
+        starts_ms.setdefault(step.turn_id, step.start_ms)
+        if step.is_call and step.end_ms is not None:
+            calls += 1
+            sizes[step.turn_id] += len(step.request or "") + len(step.response or "")
     if not calls:
         raise RuntimeError(f"{journal}: wanted provider calls with bodies, found none")
-    return calls, int(statistics.median_high(starts_ms))
+    turns = sorted(sizes, key=starts_ms.__getitem__)
+    middle = bisect_left(list(accumulate(sizes[turn] for turn in turns)), sizes.total() / 2)
+    return calls, int(starts_ms[turns[middle]])
 
 
 def _ours(journal: Path, calls: int, cutoff_ms: int, options: Options) -> Outcome:
-    """Collect, pack with no grace, and prune by age."""
+    """Collect, pack with no grace, and prune by age; then again, as by itself, for what was replaced waits an hour."""
     store = options.directory("peers-ours") / "store"
     collected, packed = in_child("collect", journal, store), in_child("pack", store)
     stored_bytes = disk_bytes(store)
-    with TraceStore(store) as opened:
-        opened.prune(RetentionPolicy(max_age=time.time_ns() // 1_000_000 - cutoff_ms))
+    for now_ns in (time.time_ns, lambda: time.time_ns() + 2 * GRACE_MS * NS_PER_MS):
+        with TraceStore(store, now_ns=now_ns) as opened:
+            opened.prune(RetentionPolicy(max_age=now_ns() // NS_PER_MS - cutoff_ms))
     memory_bytes = max(collected["peak_rss_bytes"], packed["peak_rss_bytes"])
     return Outcome(calls, collected["wall_s"], packed["pack_s"], memory_bytes, stored_bytes, disk_bytes(store))
 
 
-def _theirs(peer: Peer, journal: Path, cutoff_ms: int, options: Options) -> Outcome | None:
-    """Let a peer do the same in its own environment; None, and a line on stderr, when it cannot."""
+def _python(peer: Peer) -> Path | None:
+    """Return the Python of a peer's environment; None, and a line on stderr, when there is none to be had."""
+    try:
+        return prepared(peer)
+    except PeerFailed as error:
+        print(f"peers: left out: {error}", file=sys.stderr)
+        return None
+
+
+def _theirs(peer: Peer, python: Path, journal: Path, cutoff_ms: int, options: Options) -> Outcome | None:
+    """Let a peer do the same in its own environment; None, and a line on stderr, when it does not."""
     directory = options.directory(f"peers-{peer.name}")
     try:
-        python = prepared(peer)
         fed = in_environment(peer, python, "feed", journal.resolve(), directory)
         stored_bytes, kept_bytes = disk_bytes(directory / "store"), None
         if peer.can_delete:
-            in_environment(peer, python, "delete", str(cutoff_ms), directory)
+            deleted = in_environment(peer, python, "delete", str(cutoff_ms), directory)["deleted"]
+            if not deleted:
+                raise PeerFailed(f"{peer.name}: wanted the older half deleted, found nothing deleted")
             kept_bytes = disk_bytes(directory / "store")
     except PeerFailed as error:
         print(f"peers: left out: {error}", file=sys.stderr)
@@ -108,21 +132,26 @@ def _own_figures(journal: Path, ours: list[Outcome]) -> Iterator[Figure]:
 
 
 def _figures(results: dict[str, list[Outcome]], bars: dict[str, Bar]) -> Iterator[Figure]:
-    ours = results["ours"]
-    for name, outcomes in results.items():
-        peer = next((peer for peer in PEERS if peer.name == name), None)
-        title = f"{peer.title}, {peer.requirement}" if peer else "ours, packed"
-        short = peer.title if peer else "ours"
-        durable = peer.durability if peer else "on disk before each batch is acknowledged, fsync on"
-        unlike = peer.unlike if peer else "the whole directory: database, packs, snapshots; logs too"
-        yield Figure(title, "MB", [each.stored_bytes / 1e6 for each in outcomes], note=unlike)
-        yield Figure(f"{short}, speed", "calls/s", [each.calls / each.wall_s for each in outcomes], note=durable)
-        yield Figure(f"{short}, peak memory", "MB", [each.memory_bytes / 1e6 for each in outcomes])
-        if outcomes[0].kept_bytes is not None:
-            kept = [(each.kept_bytes or 0) / 1e6 for each in outcomes]
-            yield Figure(f"{short}, older half deleted", "MB", kept)
-        if peer and len(outcomes) == len(ours):
-            sizes = ratios([each.stored_bytes for each in outcomes], [each.stored_bytes for each in ours])
-            speeds = ratios([each.wall_s for each in outcomes], [each.wall_s for each in ours])
-            yield Figure(f"{short} on disk over ours", "x", sizes, bars.get(name), unlike, against=short)
-            yield Figure(f"our speed over {short}", "x", speeds, note=durable, against=short)
+    yield from _side("ours", "ours, packed", OUR_DURABILITY, OUR_UNLIKE, results["ours"])
+    for peer in PEERS:
+        outcomes = results.get(peer.name, [])
+        if len(outcomes) != len(results["ours"]):
+            continue  # a round of it failed, which was told
+        yield from _side(peer.title, f"{peer.title} ({peer.requirement})", peer.durability, peer.unlike, outcomes)
+        sizes = ratios([each.stored_bytes for each in outcomes], [each.stored_bytes for each in results["ours"]])
+        speeds = ratios([each.wall_s for each in outcomes], [each.wall_s for each in results["ours"]])
+        bar = bars.get(peer.name)
+        yield Figure(f"{peer.title} on disk over ours", "x", sizes, bar, peer.unlike, against=peer.title)
+        yield Figure(f"our speed over {peer.title}", "x", speeds, note=peer.durability, against=peer.title)
+
+
+def _side(name: str, title: str, durability: str, unlike: str, outcomes: list[Outcome]) -> Iterator[Figure]:
+    """Yield the figures of one side alone."""
+    yield Figure(title, "MB", [each.stored_bytes / 1e6 for each in outcomes], note=unlike)
+    if all(each.kept_bytes is not None for each in outcomes):
+        kept_bytes = [each.kept_bytes or 0 for each in outcomes]
+        given_back = [1 - kept / each.stored_bytes for kept, each in zip(kept_bytes, outcomes, strict=True)]
+        yield Figure(f"{name}, older half deleted", "MB", [kept / 1e6 for kept in kept_bytes], note=HALF)
+        yield Figure(f"{name}, given back by deleting half", "%", [share * 100 for share in given_back])
+    yield Figure(f"{name}, speed", "calls/s", [each.calls / each.wall_s for each in outcomes], note=durability)
+    yield Figure(f"{name}, peak memory", "MB", [each.memory_bytes / 1e6 for each in outcomes])
