@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / "work"
 DEFAULT_ROUNDS = 3
 WORKLOADS = (
-    "startup", "ingest", "phases", "growth", "bodies", "reads", "sql", "space", "prune", "memory", "durability",
+    "startup", "ingest", "phases", "growth", "bodies", "views", "sql", "space", "prune", "memory", "durability",
     "rebuild", "packing", "packed_reads", "peers",
 )  # fmt: skip
 
