@@ -111,20 +111,27 @@ def prune(store: str, cutoff_ms: str, later_ms: str) -> dict[str, float]:
     """Prune turns that are over by then, ``later_ms`` from now; returns what went and what waits."""
     now_ns = time.time_ns() + int(later_ms) * 1_000_000
     with TraceStore(store, now_ns=lambda: now_ns) as opened:
+        start = time.perf_counter()
         summary = opened.prune(RetentionPolicy(max_age=now_ns // 1_000_000 - int(cutoff_ms)))
-    return {"records_deleted": summary.records_deleted, "bytes_pending": summary.bytes_pending}
+        seconds = time.perf_counter() - start
+    return {
+        "prune_s": seconds, "records_deleted": summary.records_deleted, "bytes_pending": summary.bytes_pending,
+    }  # fmt: skip
 
 
 def prune_to(store: str, body_bytes: str) -> dict[str, float]:
     """Evict bodies, least recently used first, until so many bytes are left."""
     with TraceStore(store) as opened:
+        start = time.perf_counter()
         summary = opened.prune(RetentionPolicy(max_total_body_bytes=int(body_bytes)))
-    return {"bodies_evicted": summary.bodies_evicted}
+        return {"prune_s": time.perf_counter() - start, "bodies_evicted": summary.bodies_evicted}
 
 
-def prune_by(baseline: str, store: str, cutoff_ms: str) -> None:
+def prune_by(baseline: str, store: str, cutoff_ms: str) -> dict[str, float]:
     """Prune the store of a baseline."""
+    start = time.perf_counter()
     BASELINES[baseline].prune(Path(store), int(cutoff_ms))
+    return {"prune_s": time.perf_counter() - start}
 
 
 def snapshot(store: str) -> None:

@@ -1,15 +1,13 @@
 """Bytes on disk of one journal by scheme, as du counts them: ours, what people use today, bounds; after prune."""
 
-import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.baselines.sqlite import FILE
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, disk_bytes, in_child
 from benchmarks.workloads.journals import agent_journal, journal_with_bodies
+from benchmarks.workloads.prune import LATER_MS, middle_ms
 from blobs.packs.frame import zstd
 from tracestore import TraceStore
 from tracestore.record import decode_line
@@ -30,8 +28,6 @@ LEAST_OVER_SEED = {"agent-week": 20}
 LEAST_RECORDS = 100_000
 """Fewer do not fill the blocks of a column."""
 BOUND_WINDOW_LOG = 31
-HOUR_MS = 3_700_000
-"""Beyond the grace in which what was replaced stays."""
 
 
 def run(options: Options) -> list[Figure]:
@@ -114,12 +110,12 @@ def _database(corpus: str, store: Path) -> Iterator[Figure]:
 
 def _pruned(corpus: str, stores: dict[str, Path], packed: Path) -> Iterator[Figure]:
     """Prune the older half of the records everywhere, and weigh again."""
-    cutoff_ms = str(_middle_ms(stores["sqlite_text"]))
+    cutoff_ms = str(middle_ms(stores["sqlite_text"]))
     before_bytes = disk_bytes(packed)
     found = in_child("prune", packed, cutoff_ms, "0")
     note = f"{found['bytes_pending'] / 1e6:.2f} MB wait an hour for copies that may be running"
     yield Figure(f"{corpus}: half pruned, ours, packed", "MB", [disk_bytes(packed) / 1e6], note=note)
-    in_child("prune", packed, cutoff_ms, str(HOUR_MS))
+    in_child("prune", packed, cutoff_ms, str(LATER_MS))
     after = f"of {before_bytes / 1e6:.2f} MB, compacted"
     yield Figure(f"{corpus}: half pruned, ours, packed, an hour later", "MB", [disk_bytes(packed) / 1e6], note=after)
     for name, store in stores.items():
@@ -128,13 +124,6 @@ def _pruned(corpus: str, stores: dict[str, Path], packed: Path) -> Iterator[Figu
             in_child("prune_by", name, store, cutoff_ms)
             after = f"of {before_bytes / 1e6:.2f} MB"
             yield Figure(f"{corpus}: half pruned, {NAMES[name]}", "MB", [disk_bytes(store) / 1e6], note=after)
-
-
-def _middle_ms(store: Path) -> int:
-    """Return the time before which half of the records are, from the store of plain SQLite."""
-    with closing(sqlite3.connect(store / FILE)) as connection:
-        query = "SELECT timestamp FROM records ORDER BY timestamp LIMIT 1 OFFSET (SELECT count(*) / 2 FROM records)"
-        return int(connection.execute(query).fetchone()[0])
 
 
 def _stats(store: Path) -> dict[str, Any]:
