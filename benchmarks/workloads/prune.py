@@ -141,7 +141,7 @@ def _loose(options: Options) -> list[Figure]:
         Figure("loose: rm of the same files", "s", rm),
         Figure("loose: delete of the same rows", "s", delete, note="with its checkpoint"),
         Figure("loose: prune over rm and delete", "x", ratios(prune, by_hand), at_most(1.7)),
-        Figure("loose: prune less delete, over rm", "x", ratios(beyond_delete, rm), note="the stricter reading"),
+        Figure("loose: rm over prune less delete", "x", ratios(rm, beyond_delete), note="the stricter reading"),
         Figure("loose: on disk before", "MB", [value / 1e6 for value in before], note="as du counts"),
         Figure("loose: on disk after", "MB", [value / 1e6 for value in after]),
     ]
