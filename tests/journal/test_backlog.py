@@ -1,6 +1,5 @@
 """A large backlog is read in bounded memory, and beyond 2 GiB."""
 
-import subprocess
 import sys
 
 import pytest
@@ -9,14 +8,11 @@ from tracestore.journal import Line, Segment
 
 READ_ALL = """
 import sys
+from tests.peak_memory import peak_kib
 from tracestore.journal import Segment
 
-def peak_mib():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
-
 segment = Segment.open(sys.argv[1])
-before_mib = peak_mib()
+before_mib = peak_kib() // 1024
 offset = lines = 0
 while True:
     chunk = segment.read_chunk(offset)
@@ -24,12 +20,12 @@ while True:
         break
     lines += len(chunk.lines)
     offset = chunk.next_offset
-print(lines, offset, peak_mib() - before_mib)
+print(lines, offset, peak_kib() // 1024 - before_mib)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
-def test_a_backlog_of_200_mib_is_read_in_bounded_memory(tmp_path):
+def test_a_backlog_of_200_mib_is_read_in_bounded_memory(python, tmp_path):
     """Seed defect `scale`: the whole backlog was read at once, 277 MB of journal took 3.4 GB."""
     path = tmp_path / "backlog.ndjson"
     block = b"".join(b'{"n":%d,"text":"%s"}\n' % (n, b"x" * (n * 37 % 3_000)) for n in range(700))
@@ -37,7 +33,7 @@ def test_a_backlog_of_200_mib_is_read_in_bounded_memory(tmp_path):
     with path.open("wb") as file:
         for _ in range(copies):
             file.write(block)
-    run = subprocess.run([sys.executable, "-c", READ_ALL, str(path)], capture_output=True, text=True, check=True)
+    run = python("-c", READ_ALL, path)
     path.unlink()
     lines, offset, grown_mib = map(int, run.stdout.split())
     assert (lines, offset) == (700 * copies, len(block) * copies)

@@ -81,7 +81,8 @@ def test_every_line_is_there_exactly_once_after_twenty_kills(tmp_path, make, pyt
 
 
 DRAIN_A_BACKLOG = """
-import resource, sys
+import sys
+from tests.peak_memory import peak_kib
 from tracestore import TraceStore
 from tracestore.collector import Collector
 
@@ -90,12 +91,7 @@ with TraceStore(sys.argv[1]) as store:
     collector.drain()
     collector.close()
     records = store.stats()["records"]
-if sys.platform == "linux":  # whose ru_maxrss begins with what the parent had when it forked
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-    peak_bytes = int(status["VmHWM"].split()[0]) * 1024
-else:
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(records, peak_bytes)
+print(records, peak_kib() * 1024)
 """
 
 

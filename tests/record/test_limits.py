@@ -1,8 +1,6 @@
 """Each limit names itself and what was found, is exact, and bounds memory before it is too late."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -98,20 +96,19 @@ def test_a_line_of_many_values_is_refused_before_it_takes_memory(unit, field):
         decode_line(line)
 
 
-def test_hostile_lines_are_refused_in_little_memory():
+def test_hostile_lines_are_refused_in_little_memory(python):
     script = (
-        "import json, resource\n"
+        "import json\n"
+        "from tests.peak_memory import peak_kib\n"
         "from tracestore import RecordInvalid\n"
         "from tracestore.record import decode_line\n"
         f"start = json.dumps({BASE!r}).encode()[:-1]\n"
         "lines = [start + b',\"x\":[' + unit * (32 * 2**20 // len(unit)) + b'0]}' for unit in (b'1.5,', b'[],')]\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak_kib()\n"
         "for line in lines:\n"
         "    try: decode_line(line)\n"
         "    except RecordInvalid: continue\n"
         "    raise AssertionError\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "print(peak_kib() - before)\n"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)
-    assert run.returncode == 0, run.stderr
-    assert int(run.stdout) < 150 << 10, "KiB"
+    assert int(python("-c", script).stdout) < 150 << 10, "KiB"

@@ -308,7 +308,8 @@ def test_a_damaged_pack_is_not_unpacked_by_halves(local, kit, reopened, at):
 def test_packing_takes_bounded_memory(tmp_path):
     """400 MB of bodies, most of them loose, the others in packs that are merged."""
     script = f"""
-import os, resource, sys
+import os
+from tests.peak_memory import peak_kib
 from blobs import BlobStore, Digest, Run
 store = BlobStore({str(tmp_path / "blobs")!r})
 seed = os.urandom(200_000)
@@ -322,10 +323,9 @@ for part in range(20):
         from blobs.packs import packing
         store.publish(packing.stage(store._tier, batch))
 del bodies, batch
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 done = store.pack(lambda digests: [Run(0, list(digests))])
 assert done.bodies == 2000 or done.bodies == 2500, done
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_kib() // 1024)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY
