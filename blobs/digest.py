@@ -31,7 +31,7 @@ class Digest(bytes):
     @classmethod
     def of(cls, body: bytes | mmap) -> Self:
         """Hash a body, or a file mapped into memory."""
-        return cls(blake3(body).digest())
+        return super().__new__(cls, blake3(body).digest())
 
     @classmethod
     def of_pieces(cls, pieces: Iterable[bytes]) -> Self:

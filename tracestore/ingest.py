@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from blobs import BlobStore, Digest
 from tracestore.bodies import blob_errors_translated, is_as_recorded
-from tracestore.database.rows import Row
+from tracestore.database.rows import Identity, Row
 from tracestore.database.writer import Batch, Body, Writer
 from tracestore.errors import RecordInvalid
 from tracestore.journal import LINE_LIMIT_BYTES, Chunk, Line, OversizedLine, Position, RejectedLines, Segment, Unread
@@ -96,13 +96,13 @@ class Ingest:
     def _batch(self, segment: Segment, position: Position, chunk: Chunk) -> tuple[Drained, Position]:
         after = segment.advance(position, chunk)  # before anything is written: it raises if the file changed
         rows, refused = _decode(chunk)
-        fresh = self._fresh(rows, refused)
+        fresh = self._fresh(chunk, rows, refused)
         refused.sort(key=lambda entry: entry[0].offset)
         try:
             for line, reason in refused:
                 self._rejects.append(position.segment_id, segment, line, reason)
             with self._blobs.lock, blob_errors_translated():
-                self._commit(segment, after, [row for _, row in fresh], len(refused))
+                self._commit(segment, after, fresh, len(refused))
         except BaseException:
             if not self._writer.is_doubtful:  # else the length may be committed; opening again cuts to what is
                 self._rejects.roll_back()
@@ -115,26 +115,25 @@ class Ingest:
             journal_bytes=chunk.next_offset - chunk.offset,
             torn_bytes=chunk.torn_bytes,
             path=segment.path,
-            inserted_at=[line.offset for line, _ in fresh],
+            inserted_at=[row.offset for row in fresh],
             rejected_at=[line.offset for line, _ in refused],
             end_offset=chunk.next_offset,
         )
         return drained, after
 
-    def _fresh(self, rows: Sequence[tuple[Line, Row]], refused: list[Refused]) -> list[tuple[Line, Row]]:
+    def _fresh(self, chunk: Chunk, rows: Sequence[Row], refused: list[Refused]) -> list[Row]:
         """Return the rows that neither the batch nor the store has yet, in order; refuse clashes of ids."""
-        first: dict[tuple[int, bytes], tuple[Line, Row]] = {}
-        again: list[tuple[Line, Row]] = []
-        for line, row in rows:
-            if first.setdefault(row.identity, (line, row))[1] is not row:
-                again.append((line, row))
-        known = self._writer.known_records([row for _, row in first.values()])
-        hashes = {row.identity: first[row.identity][1].content_hash for _, row in again} | known
+        first: dict[Identity, Row] = {}
+        again = [row for row in rows if first.setdefault(row.identity, row) is not row]
+        known = self._writer.known_records(list(first.values()))
+        if not (again or known):
+            return list(rows)
+        hashes = {row.identity: first[row.identity].content_hash for row in again} | known
         again += [first.pop(identity) for identity in known]
-        for line, row in again:
+        for row in again:
             if row.content_hash != hashes[row.identity]:
-                found = f"{row.line.record.producer_id!r} on another record"
-                refused.append((line, f"id: wanted one that is new, found {found}"))
+                reason = f"id: wanted one that is new, found {row.line.record.producer_id!r} on another record"
+                refused.append((_line_at(chunk, row.offset), reason))
         return list(first.values())
 
     def _commit(self, segment: Segment, after: Position, rows: Sequence[Row], rejected: int) -> None:
@@ -186,22 +185,26 @@ class Ingest:
             self._confirmed.popitem(last=False)
 
 
-def _decode(chunk: Chunk) -> tuple[list[tuple[Line, Row]], list[Refused]]:
-    """Return the rows of a chunk, each with its line, and the lines that are no records."""
-    rows: list[tuple[Line, Row]] = []
+def _decode(chunk: Chunk) -> tuple[list[Row], list[Refused]]:
+    """Return the rows of a chunk, and the lines that are no records."""
+    rows: list[Row] = []
     refused: list[Refused] = []
     for line in chunk.lines:
         if isinstance(line, OversizedLine):
             refused.append((line, f"line: wanted at most {LINE_LIMIT_BYTES} bytes, found {line.length_bytes}"))
             continue
         try:
-            rows.append((line, row_of(decode_line(line.data))))
+            rows.append(row_of(decode_line(line.data), line.offset))
         except RecordInvalid as error:
             refused.append((line, str(error)))
     return rows, refused
 
 
-def row_of(line: DecodedLine) -> Row:
+def row_of(line: DecodedLine, offset: int = 0) -> Row:
     """Name a decoded line: the digest of its body, its id, the hash that tells clashes from resends."""
     digest = None if line.body is None else Digest.of(line.body)
-    return Row(line, record_id(line, digest), content_hash(line, digest), digest)
+    return Row(line, record_id(line, digest), content_hash(line, digest), digest, offset)
+
+
+def _line_at(chunk: Chunk, offset: int) -> Line | OversizedLine:
+    return next(line for line in chunk.lines if line.offset == offset)

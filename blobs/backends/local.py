@@ -222,12 +222,14 @@ class LocalBackend:
             os.close(stage_fd)
 
     def _is_shard(self, shard: str) -> bool:
-        with suppress(FileNotFoundError):
+        try:
             found = os.stat(shard, dir_fd=self._objects, follow_symlinks=False)
-            if st.S_ISDIR(found.st_mode):
-                self._shards.add(shard)
-                return True
-        return False
+        except FileNotFoundError:  # the rule where all is in packs
+            return False
+        if not st.S_ISDIR(found.st_mode):
+            return False
+        self._shards.add(shard)
+        return True
 
     def _open_blob(self, digest: Digest) -> int:
         name = digest.hex()

@@ -10,7 +10,8 @@ then hold a replacement character where a lone surrogate stood, so that SQL alwa
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import arro3.core as arrow
 import msgspec
@@ -33,7 +34,6 @@ _PLAIN = (
 _TYPES: dict[str, Any] = {
     "record_id": arrow.DataType.binary(16),
     "timestamp_ns": _INTEGER,
-    "seq": _INTEGER,
     **{name: arrow.DataType.float64() if name == "duration_ms" else _TEXT for name in _PLAIN},
     **{column: _INTEGER if column.endswith("_tokens") else _TEXT for column in PROMOTED},
     "attributes": _TEXT,
@@ -44,6 +44,10 @@ _TYPES: dict[str, Any] = {
     "body_size_bytes": _INTEGER,
     "exact": _BINARY,
 }
+
+_plain_of = attrgetter(*_PLAIN)
+
+Identity: TypeAlias = bytes
 
 POSITION_COLUMNS = (
     "segment_id", "path", "device", "inode", "offset", "head_bytes", "head_digest", "tail_bytes", "tail_digest",
@@ -73,41 +77,59 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     record_id: bytes
     content_hash: int | None
     body_digest: Digest | None
+    offset: int = 0
+    """Where its line stands in its segment."""
 
     @property
-    def identity(self) -> tuple[int, bytes]:
-        """Time in nanoseconds and record id: two rows with the same are one record."""
-        return self.line.timestamp_ns, self.record_id
+    def identity(self) -> Identity:
+        """Time and record id in one: two rows with the same are one record."""
+        return identity_of(self.line.timestamp_ns, self.record_id)
+
+
+def identity_of(timestamp_ns: int, record_id: bytes) -> Identity:
+    """Return the identity of the record of this id at this time."""
+    return timestamp_ns.to_bytes(8, "big") + record_id
 
 
 def table_of(rows: Sequence[Row], first_seq: int) -> arrow.Table:
-    """Lay out rows as an Arrow table in the order of ``INSERT``."""
-    columns = _columns(rows, first_seq)
-    for index, row in enumerate(rows):
-        if row.line.exact is not None:
-            _make_unicode(columns, index)
-    return arrow.Table.from_pydict(
-        {name: arrow.Array(columns[name], type=type_) for name, type_ in _TYPES.items()}
-    )
-
-
-def _columns(rows: Sequence[Row], first_seq: int) -> dict[str, list[Any]]:
-    records = [row.line.record for row in rows]
-    promoted = [promote(record.attributes) for record in records]
-    return {
-        "record_id": [row.record_id for row in rows],
-        "timestamp_ns": [row.line.timestamp_ns for row in rows],
-        "seq": list(range(first_seq, first_seq + len(rows))),
-        **{name: [getattr(record, name, None) for record in records] for name in _PLAIN},
-        **{name: [found.get(name) for found in promoted] for name in PROMOTED},
-        "attributes": [_json(record.attributes) for record in records],
-        "links": [_json(record.links) for record in records],
-        "extra": [_json(row.line.extra) for row in rows],
-        "content_hash": [row.content_hash for row in rows],
-        "body_digest": [row.body_digest for row in rows],
-        "body_size_bytes": [None if row.line.body is None else len(row.line.body) for row in rows],
-        "exact": [row.line.exact for row in rows],
+    """Lay out rows as an Arrow table, numbered from ``first_seq`` on."""
+    columns = zip(*[_values(row) for row in rows], strict=True)
+    arrays: dict[str, Any] = {
+        name: arrow.Array(values, type=type_) for (name, type_), values in zip(_TYPES.items(), columns, strict=True)
     }
+    arrays["seq"] = arrow.Array(range(first_seq, first_seq + len(rows)), type=_INTEGER)
+    return arrow.Table.from_pydict(arrays)
+
+
+def _values(row: Row) -> Sequence[Any]:
+    """Return what goes into the columns of one row, in the order of ``_TYPES``."""
+    line, record = row.line, row.line.record
+    promoted = promote(record.attributes)
+    values = (
+        row.record_id,
+        line.timestamp_ns,
+        *_plain_of(record),
+        *map(promoted.get, PROMOTED),
+        _json(record.attributes),
+        _json(record.links),
+        _json(line.extra),
+        row.content_hash,
+        row.body_digest,
+        None if line.body is None else len(line.body),
+        line.exact,
+    )
+    return values if line.exact is None else [_unicode(*one) for one in zip(_TYPES, values, strict=True)]
+
+
+def wanted_table(rows: Sequence[Row]) -> arrow.Table:
+    """Lay out the identities of rows, each with its place among them."""
+    return arrow.Table.from_pydict(
+        {
+            "place": arrow.Array(range(len(rows)), type=_INTEGER),
+            "timestamp_ns": arrow.Array([row.line.timestamp_ns for row in rows], type=_INTEGER),
+            "record_id": arrow.Array([row.record_id for row in rows], type=_TYPES["record_id"]),
+        }
+    )
 
 
 def stored_records(rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
@@ -153,14 +175,13 @@ def _json(value: Any) -> str | None:
     return None if value is None else encode_json(value).decode()
 
 
-def _make_unicode(columns: dict[str, list[Any]], index: int) -> None:
-    """Replace the lone surrogates of one row, which no text column takes."""
-    for name in ("attributes", "links", "extra"):
-        if columns[name][index] is not None:  # in JSON they are escapes, which would break people's queries
-            columns[name][index] = json.dumps(json.loads(columns[name][index]), ensure_ascii=False)
-    for values in columns.values():
-        if isinstance(values[index], str):
-            values[index] = column_text(values[index])
+def _unicode(name: str, value: Any) -> Any:
+    """Replace the lone surrogates of a value, which no text column takes."""
+    if not isinstance(value, str):
+        return value
+    if name in ("attributes", "links", "extra"):  # in JSON they are escapes, which would break people's queries
+        value = json.dumps(json.loads(value), ensure_ascii=False)
+    return column_text(value)
 
 
 def column_text(text: str) -> str:

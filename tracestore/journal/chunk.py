@@ -10,7 +10,8 @@ Memory: at most ``max_bytes`` of lines and one block, or one single line of up t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 LINE_LIMIT_BYTES = 32 * 1024 * 1024  # a longer line is set aside without ever being in memory
 CHUNK_BYTES = 8 * 1024 * 1024  # large enough that the cost of a transaction disappears behind it
@@ -25,14 +26,14 @@ ReadAt = Callable[[int, int], bytes]
 """``read_at(length, offset)``: up to that many bytes from there, fewer only at the end."""
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line without its line end; ``offset`` is where its first byte stands in the segment."""
 
     offset: int
     data: bytes
 
 
-class OversizedLine(NamedTuple):
+class OversizedLine(msgspec.Struct, frozen=True, gc=False):
     """A line of more than LINE_LIMIT_BYTES: where it stands, not what it says."""
 
     offset: int

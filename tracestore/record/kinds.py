@@ -45,6 +45,13 @@ class _Record(
     """What all three kinds share."""
 
     kind: ClassVar[str]
+    if not TYPE_CHECKING:  # None where a kind has no such field: one getter then reads the columns of all three
+        level: ClassVar[None] = None
+        msg: ClassVar[None] = None
+        span_id: ClassVar[None] = None
+        name: ClassVar[None] = None
+        duration_ms: ClassVar[None] = None
+        status: ClassVar[None] = None
     timestamp: Milliseconds
     extension_id: str
     conversation_id: str | None = None
