@@ -24,7 +24,7 @@ _OURS: Final = {
 SELECT {model}, count(*), quantile_disc(duration_ms, [0.5, 0.95, 0.99]) FROM records
 WHERE kind = 'span-close' AND {model} IS NOT NULL GROUP BY 1 ORDER BY 1""",
     "tokens by model and day": """
-SELECT {model}, timestamp::DATE::VARCHAR, sum({input}), sum({output}) FROM records
+SELECT {model}, timestamp::DATE, sum({input}), sum({output}) FROM records
 WHERE kind = 'span-close' AND {model} IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2""",
     "error rate by tool": """
 SELECT {tool}, count(*), avg(({failed})::INT) FROM records
@@ -92,7 +92,7 @@ VIEWS: Final[Questions] = {
         _RANKED.format(calls=_joined("max(duration_ms) AS ms")),
     ),
     "tokens by model and day": (
-        "SELECT model, started_at::DATE::VARCHAR, sum(input_tokens), sum(output_tokens) FROM requests"
+        "SELECT model, started_at::DATE, sum(input_tokens), sum(output_tokens) FROM requests"
         " GROUP BY 1, 2 ORDER BY 1, 2",
         "SELECT model, date(begun / 1000, 'unixepoch'), sum(input), sum(output) FROM ("
         + _joined(f"{_BEGUN} AS begun, max(input_tokens) AS input, max(output_tokens) AS output")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import date
 from functools import partial
 from math import prod
 from statistics import median
@@ -72,5 +73,6 @@ def _check_equal(name: str, ours: Sequence[Sequence[Any]], theirs: Sequence[Sequ
 
 
 def _flat(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Lay a list in a row out as columns."""
-    return [[part for value in row for part in (value if isinstance(value, list) else [value])] for row in rows]
+    """Lay a list in a row out as columns, and write a day as SQLite does."""
+    parts = ([part for value in row for part in (value if isinstance(value, list) else [value])] for row in rows)
+    return [[str(part) if isinstance(part, date) else part for part in row] for row in parts]
