@@ -51,7 +51,7 @@ class Message:
     """One message of a prompt or an answer."""
 
     role: str
-    """One of system, user, assistant, tool."""
+    """As it was sent: system, developer, user, assistant, tool."""
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
@@ -75,7 +75,7 @@ def steps(journal: Path) -> Iterator[Span]:
 
 
 def conversations(journal: Path) -> Iterator[tuple[str, list[Span]]]:
-    """Yield each conversation with its calls, closed, in order; one conversation at a time is in memory."""
+    """Yield each conversation that has calls with them, closed, in order; one conversation at a time is in memory."""
     places: dict[str, list[int]] = {}
     with journal.open("rb") as lines:
         offset = 0
@@ -84,8 +84,9 @@ def conversations(journal: Path) -> Iterator[tuple[str, list[Span]]]:
                 places.setdefault(json.loads(line).get("conversationId", ""), []).append(offset)
             offset += len(line)
         for conversation, offsets in places.items():
-            steps_of_calls = _steps(_records_at(lines, offsets))
-            yield conversation, [span for span in steps_of_calls if span.is_call and span.end_ms is not None]
+            both = _steps(_records_at(lines, offsets))
+            if calls := [span for span in both if span.is_call and span.end_ms is not None]:
+                yield conversation, calls
 
 
 def _records_at(lines: Any, offsets: Iterable[int]) -> Iterator[dict[str, Any]]:
@@ -116,7 +117,7 @@ def _steps(records: Iterable[dict[str, Any]]) -> Iterator[Span]:
 def _text(record: dict[str, Any]) -> str | None:
     body: str | None = record.get("body")
     if body is not None and record.get("bodyEncoding") == "base64":
-        return base64.b64decode(body).decode(errors="surrogateescape")
+        return base64.b64decode(body).decode(errors="replace")
     return body
 
 
@@ -131,63 +132,89 @@ def parsed(body: str | None) -> dict[str, Any]:
 
 def request_messages(request: dict[str, Any]) -> list[Message]:
     """Return what a request says to the model, the system prompt first."""
-    messages = _messages("system", request.get("system") or [])
-    for message in request.get("messages") or []:
-        messages += _messages(message.get("role", "user"), message.get("content") or "", message)
+    messages = _messages("system", request.get("system"))
+    for message in _objects(request.get("messages")):
+        messages += _messages(_string(message.get("role") or "user"), message.get("content"), message)
     return messages
 
 
 def response_messages(response: dict[str, Any]) -> list[Message]:
     """Return what the model answered."""
-    if choices := response.get("choices"):
-        said = [choice.get("message") or {} for choice in choices]
-        return [found for message in said for found in _messages("assistant", message.get("content") or "", message)]
-    return _messages("assistant", response.get("content") or response.get("text") or "")
+    if choices := _objects(response.get("choices")):
+        said = _objects([choice.get("message") for choice in choices])
+        return [found for message in said for found in _messages("assistant", message.get("content"), message)]
+    return _messages("assistant", response.get("content") or response.get("text"))
 
 
 def tools(request: dict[str, Any]) -> list[Tool]:
     """Return the definitions of tools in a request."""
-    given = [tool.get("function") or tool for tool in request.get("tools") or []]
-    schemas = [tool.get("input_schema") or tool.get("parameters") or {} for tool in given]
+    given = [tool.get("function") or tool for tool in _objects(request.get("tools"))]
     return [
-        Tool(tool.get("name", ""), tool.get("description", ""), schema)
-        for tool, schema in zip(given, schemas, strict=True)
+        Tool(_string(tool.get("name")), _string(tool.get("description")), _schema(tool)) for tool in _objects(given)
     ]
+
+
+def _schema(tool: dict[str, Any]) -> dict[str, Any]:
+    schema = tool.get("input_schema") or tool.get("parameters")
+    return schema if isinstance(schema, dict) else {}
 
 
 def _messages(role: str, content: Any, around: dict[str, Any] | None = None) -> list[Message]:
     """Return a message's own message, and before it one for each answer of a tool inside it."""
     around = around or {}
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    blocks = _blocks(content)
     results = [
-        Message("tool", _joined(block.get("content") or ""), result_of=block.get("tool_use_id") or "")
+        Message("tool", _joined(_blocks(block.get("content"))), result_of=_string(block.get("tool_use_id")))
         for block in blocks
         if block.get("type") == "tool_result"
     ]
     own = Message(
         role,
         _joined(blocks),
-        "\n".join(block.get("thinking") or "" for block in blocks if block.get("type") == "thinking"),
-        (*_used_in_blocks(blocks), *_used_beside(around.get("tool_calls") or [])),
-        around.get("tool_call_id") or "",
+        "\n".join(_string(block.get("thinking")) for block in blocks if block.get("type") == "thinking"),
+        (*_used_in_blocks(blocks), *_used_beside(_objects(around.get("tool_calls")))),
+        _string(around.get("tool_call_id")),
     )
     has_own = own.text or own.reasoning or own.tool_calls
     return [*results, own] if has_own else results
 
 
-def _joined(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(block.get("text") or "" for block in content if block.get("type") == "text")
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    """Return content as blocks, whatever a program sent: text where it is neither blocks nor nothing."""
+    if isinstance(content, list):
+        return [block if isinstance(block, dict) else {"type": "text", "text": block} for block in content]
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _joined(blocks: list[dict[str, Any]]) -> str:
+    return "\n".join(_string(block.get("text")) for block in blocks if block.get("type") == "text")
 
 
 def _used_in_blocks(blocks: list[dict[str, Any]]) -> Iterator[ToolCall]:
     for block in blocks:
         if block.get("type") == "tool_use":
-            yield ToolCall(block.get("id") or "", block.get("name") or "", json.dumps(block.get("input") or {}))
+            yield _tool_call(block.get("id"), block.get("name"), block.get("input"))
 
 
 def _used_beside(uses: list[dict[str, Any]]) -> Iterator[ToolCall]:
     for use in uses:
-        function = use.get("function") or {}
-        yield ToolCall(use.get("id") or "", function.get("name") or "", function.get("arguments") or "{}")
+        function = use.get("function")
+        function = function if isinstance(function, dict) else {}
+        yield _tool_call(use.get("id"), function.get("name"), function.get("arguments"))
+
+
+def _tool_call(call: Any, name: Any, arguments: Any) -> ToolCall:
+    """Make a use of a tool, whose arguments may be an object or its text."""
+    given = parsed(arguments) if isinstance(arguments, str) else arguments
+    return ToolCall(_string(call), _string(name), json.dumps(given if isinstance(given, dict) else {}))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _string(value: Any) -> str:
+    """Return text as it is, and anything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -21,11 +21,12 @@ from inspect_ai.model import (
     ModelOutput,
 )
 from inspect_ai.tool import ToolCall, ToolInfo, ToolParams
+from pydantic import ValidationError
 
 from benchmarks.peers import calls as given
 from benchmarks.peers.feeding import main
 
-_KNOWN_ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser}
+_INSTRUCTIONS = ("system", "developer")
 
 
 class _Talk:
@@ -78,7 +79,7 @@ def _event(span: given.Span, talk: _Talk) -> ModelEvent:
         model=model,
         input=talk.messages(given.request_messages(request)),
         tools=[
-            ToolInfo(name=tool.name, description=tool.description, parameters=ToolParams(**_parameters(tool)))
+            ToolInfo(name=tool.name, description=tool.description, parameters=_parameters(tool))
             for tool in given.tools(request)
         ],
         tool_choice="auto",
@@ -88,15 +89,19 @@ def _event(span: given.Span, talk: _Talk) -> ModelEvent:
     )
 
 
-def _parameters(tool: given.Tool) -> dict[str, object]:
-    return {name: tool.schema[name] for name in ("properties", "required") if name in tool.schema}
+def _parameters(tool: given.Tool) -> ToolParams:
+    try:
+        return ToolParams(**{name: tool.schema[name] for name in ("properties", "required") if name in tool.schema})
+    except ValidationError:  # a schema of another dialect; the raw request has it as it is
+        return ToolParams()
 
 
 def _message(message: given.Message) -> ChatMessage:
     if message.role == "tool":
         return ChatMessageTool(content=message.text, tool_call_id=message.result_of)
-    if message.role in _KNOWN_ROLES:
-        return _KNOWN_ROLES[message.role](content=message.text)
+    if message.role != "assistant":
+        kind = ChatMessageSystem if message.role in _INSTRUCTIONS else ChatMessageUser
+        return kind(content=message.text)
     content: list[Content] = [ContentReasoning(reasoning=message.reasoning)] if message.reasoning else []
     content += [ContentText(text=message.text)] if message.text else []
     uses = [ToolCall(id=use.id, function=use.name, arguments=json.loads(use.arguments)) for use in message.tool_calls]

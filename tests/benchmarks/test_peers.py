@@ -58,6 +58,7 @@ OPENAI = {
 }
 KINDS = (("span-open", "request"), ("span-close", "response"))
 SIZES, ENDS = (("a", 3), ("b", 2), ("c", 6), ("d", 2)), ("span-open", "span-close")
+ODD = (None, 1, "text", [1], ["text"], [None], {"a": 1}, [{"type": "text", "text": {"a": 1}}])
 SAID = [
     Message("system", "be brief\nbe kind"),
     Message("user", "weather?"),
@@ -105,7 +106,7 @@ def test_a_call_has_what_was_sent_and_received_and_all_attributes(journal):
 
 def test_conversations_come_one_by_one_with_the_calls_that_ended(journal):
     found = {conversation: [span.span_id for span in spans] for conversation, spans in conversations(journal)}
-    assert found == {"c": ["call"], "d": []}
+    assert found == {"c": ["call"]}
 
 
 def test_both_protocols_say_the_same(journal):
@@ -125,6 +126,15 @@ def test_an_answer_is_a_message():
 def test_a_body_that_is_no_json_object_keeps_its_text(body):
     assert parsed(body) == {"text": body}
     assert request_messages(parsed(body)) == []
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_whatever_a_program_sent_is_messages_of_text(odd):
+    request = {"system": odd, "tools": odd, "messages": [odd, {"role": odd, "content": odd, "tool_calls": odd}]}
+    response = {"content": odd, "choices": odd}
+    found = [*request_messages(request), *request_messages({"messages": odd}), *response_messages(response)]
+    assert all(isinstance(text, str) for message in found for text in (message.role, message.text, message.reasoning))
+    assert all(isinstance(tool.name, str) for tool in tools(request))
 
 
 def test_a_coding_agents_calls_are_all_there_and_verbatim(tmp_path):
