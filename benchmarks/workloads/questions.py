@@ -65,13 +65,13 @@ COLUMNS: Final = _questions(
     _COLUMNS | {"duration": "max(timestamp) - min(timestamp)"},
 )
 
-_TEXT: Final = {name: f"attributes->>'$.{name}'" for name in ("model", "tool")}
+_TEXT: Final = {name: f"(attributes->>'$.{name}')" for name in ("model", "tool")}
 _COUNTS: Final = {"input": "inputTokens", "output": "outputTokens", "cached": "cacheReadTokens"}
 JSON: Final = _questions(
     _TEXT | {name: f"(attributes->>'$.{key}')::BIGINT" for name, key in _COUNTS.items()}
-    | {"failed": "attributes->>'$.ok' = 'false'", "duration": "sum((attributes->>'$.durationMs')::BIGINT)"},
-    _TEXT | {name: f"attributes->>'$.{key}'" for name, key in _COUNTS.items()}
-    | {"failed": "attributes->>'$.ok' = 0", "duration": "sum(attributes->>'$.durationMs')"},
+    | {"failed": "(attributes->>'$.ok') = 'false'", "duration": "sum((attributes->>'$.durationMs')::BIGINT)"},
+    _TEXT | {name: f"(attributes->>'$.{key}')" for name, key in _COUNTS.items()}
+    | {"failed": "(attributes->>'$.ok') = 0", "duration": "sum(attributes->>'$.durationMs')"},
 )  # fmt: skip
 """Its slowest turns are those whose tools took longest."""
 
