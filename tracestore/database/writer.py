@@ -61,6 +61,8 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._meets_many = False
+        """Whether many of the last batch were stored already, as in a replay: so it will be with the next."""
         with translated("reading the database"), database.reading() as cursor:
             self.next_seq = 1 + _scalar(cursor, "SELECT coalesce(max(seq), 0) FROM raw.records")
             self._gone_count = _scalar(cursor, "SELECT count(*) FROM raw.bodies WHERE state <> 'present'")
@@ -71,9 +73,11 @@ class Writer:
             return {}
         scans = _scans(time_ranges([row.line.timestamp_ns for row in rows]))
         with translated("looking for known records"):
-            near = self._stored_nearby(scans)
+            near = None if self._meets_many else self._stored_nearby(scans)
             if near is None:
-                return {rows[place].identity: content_hash for place, content_hash in self._stored_among(scans, rows)}
+                found = self._stored_among(scans, rows)
+                self._meets_many = len(found) > FEW_ROWS
+                return {rows[place].identity: content_hash for place, content_hash in found}
         stored = {
             identity_of(timestamp_ns, record_id.bytes): content_hash for timestamp_ns, record_id, content_hash in near
         }
