@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from benchmarks.child import BASELINES
 from benchmarks.corpora.tool_agent import ToolAgent
 from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, ratios, settle
-from benchmarks.workloads.journals import collect, named_journals
+from benchmarks.workloads.journals import bar_of, collect, named_journals
 from tracestore import TraceStore
 from tracestore.record import text_of
 
@@ -53,12 +53,13 @@ class Side(NamedTuple):
 
 
 def run(options: Options) -> list[Figure]:
-    """Read from stores of the same journals; then from one that is large in records."""
-    compared = [_compare(name, journal, options) for name, journal in named_journals(options).items()]
-    sizes = options.pick([1_000_000], [1_000_000, 8_000_000])
-    return [figure for figures in compared for figure in figures] + [
-        figure for records in sizes for figure in _among_many(records, options)
-    ]
+    """Read from stores of the same journals; then from one that is large in records, unless a journal was given."""
+    figures = []
+    for name, journal in named_journals(options).items():
+        figures += _compare(name, journal, options)
+    for records in options.pick([1_000_000], [1_000_000, 8_000_000]) if options.journal is None else []:
+        figures += _among_many(records, options)
+    return figures
 
 
 def _compare(corpus: str, journal: Path, options: Options) -> list[Figure]:
@@ -68,6 +69,8 @@ def _compare(corpus: str, journal: Path, options: Options) -> list[Figure]:
         sides = {name: stack.enter_context(_opened(name, store)) for name, store in stores.items()}
         for what in get_args(What):
             sample = _sample(what, stores["ours, packed"], sides["ours, packed"])
+            if not sample:
+                continue  # a journal of services, say
             _check(what, sample[0], sides)
             timed = {name: partial(_median_ms, partial(side.read, what), sample) for name, side in sides.items()}
             figures += _figures(corpus, what, interleave(options.rounds, timed))
@@ -96,7 +99,8 @@ def _opened(name: str, store: Path) -> Iterator[Side]:
     else:
         with TraceStore(store, read_only=True) as opened:
             query = "SELECT body_digest, record_id::VARCHAR FROM records WHERE body_digest IS NOT NULL ORDER BY seq"
-            digests, ids = zip(*opened.sql(query).rows, strict=True)
+            rows = opened.sql(query).rows
+            digests, ids = [digest for digest, _ in rows], [record_id for _, record_id in rows]
             yield Side(digests, ids, opened.get_body, partial(_bodies_of, opened))
 
 
@@ -137,7 +141,8 @@ def _figures(corpus: str, what: What, medians: dict[str, list[float]]) -> Iterat
         for name, against in AGAINST.items():
             bar = at_least(5) if what == "one body" and name == "duckdb_rows" else None
             label = f"{corpus}: {what}, {ours} over {against}"
-            yield Figure(label, "x", ratios(medians[name], medians[ours]), bar, NOTES[what], against=against)
+            times = ratios(medians[name], medians[ours])
+            yield Figure(label, "x", times, bar_of(corpus, bar), NOTES[what], against=against)
 
 
 def _among_many(records: int, options: Options) -> list[Figure]:

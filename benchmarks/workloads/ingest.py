@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, in_child, interleave, ratios
-from benchmarks.workloads.journals import named_journals
+from benchmarks.workloads.journals import bar_of, named_journals
 from tracestore import TraceStore
 
 BASELINES: dict[str, tuple[str, Bar | None, str]] = {
@@ -49,12 +49,16 @@ def _compare(corpus: str, journal: Path, options: Options) -> list[Figure]:
     return [
         *(Figure(f"{corpus}: {names[side]}", "MB/s", values, note=notes[side]) for side, values in speeds.items()),
         *(
-            Figure(f"{corpus}: ours over {name}", "x", ratios(speeds["ours"], speeds[side]), bar, note, against=name)
+            Figure(
+                f"{corpus}: ours over {name}", "x", ratios(speeds["ours"], speeds[side]), bar_of(corpus, bar), note,
+                against=name,
+            )
             for side, (name, bar, note) in BASELINES.items()
         ),
         Figure(
-            f"{corpus}: replay over first ingest", "x", ratios(speeds["replay"], speeds["ours"]), at_least(3),
-            "the same lines under another path: position lost, records known", against="our first ingest",
+            f"{corpus}: replay over first ingest", "x", ratios(speeds["replay"], speeds["ours"]),
+            bar_of(corpus, at_least(3)), "the same lines under another path: position lost, records known",
+            against="our first ingest",
         ),
         *_resources(corpus, results, names, megabytes),
     ]  # fmt: skip

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from benchmarks.corpora.coding_agent import FULL_CONVERSATIONS, SMALL_CONVERSATIONS, CodingAgent
 from benchmarks.corpora.tool_agent import ToolAgent
-from benchmarks.harness import Options
+from benchmarks.harness import Bar, Options
 from tracestore import TraceStore, ingest
 from tracestore.collector import Collector
 from tracestore.ingest import Drained
+
+STATED = {"tool agent", "coding agent", "tau-airline", "agent-week"}
+"""The journals that bars are stated for."""
 
 
 def journal_with_bodies(options: Options) -> Path:
@@ -34,6 +37,11 @@ def named_journals(options: Options) -> dict[str, Path]:
         return {options.journal.stem: options.journal}
     found = {"tool agent": journal_with_bodies(options)}
     return found if options.scale == "small" else found | {"coding agent": agent_journal(options)}
+
+
+def bar_of(journal: str, bar: Bar | None) -> Bar | None:
+    """Return a bar for a journal that it is stated for."""
+    return bar if journal in STATED else None
 
 
 def collect(store: TraceStore, journal: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.baselines.sqlite import FILE
 from benchmarks.corpora.tool_agent import BODIES_A_TURN, RECORDS_A_TURN, WEEK_DAYS, ToolAgent
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, disk_bytes, in_child, interleave, ratios, settle
-from benchmarks.workloads.journals import collect, named_journals
+from benchmarks.workloads.journals import bar_of, collect, named_journals
 from tracestore import RetentionPolicy, TraceStore
 from tracestore.database import Database
 from tracestore.database.retention import Retention
@@ -30,9 +30,9 @@ LATER_MS = 3_700_000
 
 
 def run(options: Options) -> list[Figure]:
-    """Prune half of each journal; then most of a large store without packs."""
+    """Prune half of each journal; then most of a large store without packs, unless a journal was given."""
     halves = [_half(name, journal, options) for name, journal in named_journals(options).items()]
-    return [figure for figures in halves for figure in figures] + _loose(options)
+    return [figure for figures in halves for figure in figures] + ([] if options.journal else _loose(options))
 
 
 def _half(corpus: str, journal: Path, options: Options) -> list[Figure]:
@@ -58,7 +58,7 @@ def _half(corpus: str, journal: Path, options: Options) -> list[Figure]:
     return [
         *_by_age(corpus, before_bytes, results),
         Figure(f"{corpus}: prune to half of the bytes, ours", "s", _values(results["cap"], "prune_s"), note=note),
-        Figure(f"{corpus}: half of the bytes, bodies on disk over the cap, ours", "share", capped, at_most(1)),
+        Figure(f"{corpus}: half of the bytes, bodies over the cap, ours", "share", capped, bar_of(corpus, at_most(1))),
     ]
 
 
@@ -67,7 +67,7 @@ def _by_age(corpus: str, before_bytes: dict[str, int], results: dict[str, list[d
 
     def left(side: str, label: str, figure: str = "after_bytes", bar: Bar | None = None, note: str = "") -> Figure:
         shares = [value / before_bytes[side] for value in _values(results[side], figure)]
-        return Figure(f"{corpus}: half by age, left on disk, {label}", "share", shares, bar, note)
+        return Figure(f"{corpus}: half by age, left on disk, {label}", "share", shares, bar_of(corpus, bar), note)
 
     ours = _values(results["ours"], "prune_s")
     later = _values(results["ours"], "later_s")
@@ -80,7 +80,7 @@ def _by_age(corpus: str, before_bytes: dict[str, int], results: dict[str, list[d
         seconds = _values(results[name], "prune_s")
         yield Figure(f"{corpus}: prune half by age, {label}", "s", seconds, note=note)
         faster = f"{corpus}: prune half by age, ours over {label}"
-        yield Figure(faster, "x", ratios(seconds, ours), bar, note, against=label)
+        yield Figure(faster, "x", ratios(seconds, ours), bar_of(corpus, bar), note, against=label)
         yield left(name, label)
 
 

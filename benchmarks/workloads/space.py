@@ -70,7 +70,8 @@ def _weigh(corpus: str, journal: Path, options: Options) -> Iterator[Figure]:
         bar = None if least is None else at_least(least)
         label = f"{corpus}: ours, packed, smaller than {NAMES[name]}"
         yield Figure(label, "x", [ratio], bar, NOTES[name], against=NAMES[name])
-    yield from _packs(corpus, stats, collected_bytes, loose, packed, bound_bytes, LEAST.get(journal.stem))
+    if stats["bodies"]:
+        yield from _packs(corpus, stats, collected_bytes, loose, packed, bound_bytes, LEAST.get(journal.stem))
     yield from _database(corpus, packed)
     yield from _pruned(corpus, stores, packed)
 

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.baselines import duckdb_rows, lines, ndjson_zstd, seed_sqlite, sqlite_text
 from benchmarks.corpora.tool_agent import DAY_MS, ToolAgent
+from benchmarks.workloads.prune import middle_ms
 from tracestore.seed_sqlite import read_seed_records
 
 RECORDS = 600
@@ -89,3 +90,10 @@ def test_plain_sqlite_gives_its_space_back_and_the_seed_does_not(baseline, gives
     before_bytes = path.stat().st_size
     baseline.prune(store, records[RECORDS // 2]["timestamp"])
     assert (path.stat().st_size < before_bytes * 0.7) == gives_back
+
+
+@pytest.mark.parametrize("baseline", [sqlite_text])
+def test_what_is_pruned_as_half_is_half_of_the_bytes(store, records):
+    cutoff_ms = middle_ms(store)
+    older = sum(len(record.get("body", "")) for record in records if record["timestamp"] < cutoff_ms)
+    assert older / sum(len(record.get("body", "")) for record in records) == pytest.approx(0.5, abs=0.02)
