@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.corpora.coding_agent import FULL_CONVERSATIONS, CodingAgent
+from benchmarks.corpora.coding_agent import CodingAgent
 from benchmarks.harness import Bar, Figure, Options, at_least, disk_bytes, in_child, interleave, ratios
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.calls import steps
@@ -21,6 +21,8 @@ from tracestore.maintenance.retention import GRACE_MS
 from tracestore.record import NS_PER_MS
 
 SMALL_CONVERSATIONS = 3
+FULL_CONVERSATIONS = 12
+"""Two days of the week: with all of it the peers take half an hour."""
 BARS: dict[str, Bar] = {"phoenix": at_least(60), "mlflow": at_least(60)}
 """How many times more they take on disk, for a coding agent at full scale."""
 OUR_DURABILITY = "on disk before a batch is acknowledged, fsync on"
