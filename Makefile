@@ -42,4 +42,4 @@ lint: .venv/.ready-test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest benchmarks/.venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -48,7 +48,7 @@ def write(sections: Sequence[Section], directory: Path) -> list[Path]:
 
 
 def ratios(sections: Sequence[Section]) -> Canvas | None:
-    """Draw every ratio that has a bar or a baseline: median from 1x on, rounds as a line, bar as a caret."""
+    """Draw every ratio that has a bar: median from 1x on, rounds as a line, bar as a caret."""
     places: list[tuple[float, str, Figure | None]] = []
     y = 0.0
     for title, figures in _by_corpus(sections, _is_ratio).items():
@@ -68,7 +68,7 @@ def ratios(sections: Sequence[Section]) -> Canvas | None:
     _above(
         axes,
         "Times the baseline of the same round: median (dot), least to greatest (line).\n"
-        "Triangle: the bar, pointing to where it is better. Grey: no bar.",
+        "Triangle: the bar, pointing to where it is better.",
     )
     return canvas
 
@@ -85,7 +85,7 @@ def _by_corpus(sections: Sequence[Section], is_shown: Callable[[Figure], bool]) 
 
 
 def _is_ratio(figure: Figure) -> bool:
-    return figure.unit == "x" and (figure.bar is not None or bool(figure.against))
+    return figure.unit == "x" and figure.bar is not None
 
 
 def _label(figure: Figure) -> str:
@@ -176,8 +176,9 @@ def _curves(axes: Axes, curves: Mapping[str, Sequence[Figure]]) -> None:
 
 
 def space(sections: Sequence[Section]) -> Canvas | None:
-    """Draw bytes on disk by scheme: a panel for each corpus, the largest first, lengths true to scale."""
-    panels = _by_corpus([section for section in sections if section.workload in SPACE], _is_size)
+    """Draw bytes on disk by scheme: a panel for each generated corpus, the largest first, lengths true to scale."""
+    shown = [section for section in sections if section.workload in SPACE and not section.journal]
+    panels = _by_corpus(shown, _is_size)
     if not panels:
         return None
     rows = sum(len(sizes) + HEAD_ROWS for sizes in panels.values())

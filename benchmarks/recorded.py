@@ -31,9 +31,14 @@ class Section:
     @property
     def arguments(self) -> str:
         """What to give `python -m benchmarks` for this alone."""
-        scale, journal = self.run["scale"], self.journal
-        options = (["--scale full"] if scale == "full" else []) + ([f"--journal {journal}"] if journal else [])
-        return " ".join([self.workload, *options, f"--rounds {self.run['rounds']}"])
+        rounds = max(len(figure.values) for figure in self.figures)
+        options = {
+            "--peers": "--peers" in self.run.get("command", ""),
+            "--scale full": self.run["scale"] == "full",
+            f"--journal {self.journal}": bool(self.journal),
+            f"--rounds {rounds}": rounds > 1,
+        }
+        return " ".join([self.workload, *(option for option, is_given in options.items() if is_given)])
 
 
 def read_results(paths: Iterable[Path]) -> list[dict[str, Any]]:

@@ -60,9 +60,9 @@ def test_the_newest_run_of_each_workload_and_journal_is_shown_and_a_full_one_bef
     other = result("2026-01-01T12:00:00+00:00", "small", "mint", ingest=INGEST)
     chosen = newest([small, new, other, old], WORKLOADS)
     assert [(one.title, one.run["started_at"][:10], one.arguments) for one in chosen] == [
-        ("ingest", "2026-01-02", "ingest --scale full --rounds 2"),
-        ("ingest, mint", "2026-01-01", "ingest --journal mint.ndjson --rounds 2"),
-        ("space", "2026-01-03", "space --rounds 2"),
+        ("ingest", "2026-01-02", "ingest --scale full --rounds 3"),
+        ("ingest, mint", "2026-01-01", "ingest --journal mint.ndjson --rounds 3"),
+        ("space", "2026-01-03", "space"),
     ]
 
 
@@ -77,7 +77,7 @@ def test_the_table_has_every_figure_with_its_spread_verdict_baseline_and_note(se
 
 def test_the_table_says_how_each_figure_was_made_and_on_what(sections):
     text = report.document(sections, [])
-    assert "`python -m benchmarks ingest --scale full --rounds 2`, full scale, run of 2026-01-01T00:00:00" in text
+    assert "`python -m benchmarks ingest --scale full --rounds 3`, full scale, run of 2026-01-01T00:00:00" in text
     assert "On 2 cores (some processor), 8 GiB of memory, ext4, Linux 6.1.0, python 3.11.7, duckdb 2.0.0:" in text
     assert "- 2026-01-01T00:00:00+00:00, commit 0123456789ab: `python -m benchmarks --rounds 2`" in text
 
@@ -86,8 +86,8 @@ def test_readme_gets_the_ratios_with_a_bar_and_the_plot_of_space(sections):
     text = report.block(sections, [Path("ratios.svg"), Path("space.svg")])
     rows = [line for line in text.splitlines() if line.startswith("| ingest")]
     assert rows == [
-        "| ingest | ours over SQLite | 0.9x (0.81 .. 0.95) | SQLite | >= 0.8 met | `ingest --scale full --rounds 2` |",
-        "| ingest | ours over files | 2.25x (2 .. 2.5) | files | >= 3 **missed** | `ingest --scale full --rounds 2` |",
+        "| ingest | ours over SQLite | 0.9x (0.81 .. 0.95) | SQLite | >= 0.8 met | `ingest --scale full --rounds 3` |",
+        "| ingest | ours over files | 2.25x (2 .. 2.5) | files | >= 3 **missed** | `ingest --scale full --rounds 3` |",
     ]
     assert "(benchmarks/report/space.svg)" in text
     assert "space.svg" not in report.block(sections, [Path("ratios.svg")])
