@@ -15,9 +15,11 @@ row that names it. A crash before 6 leaves unreferenced files, which the sweep r
 are read again.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import TypeAlias
 
 from blobs import BlobStore, Digest
@@ -207,4 +209,4 @@ def row_of(line: DecodedLine, offset: int = 0) -> Row:
 
 
 def _line_at(chunk: Chunk, offset: int) -> Line | OversizedLine:
-    return next(line for line in chunk.lines if line.offset == offset)
+    return chunk.lines[bisect_left(chunk.lines, offset, key=attrgetter("offset"))]
