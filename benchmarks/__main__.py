@@ -24,6 +24,10 @@ def main() -> int:
     """Run what was asked for; returns 1 when a bar was missed, or a ratio lost against the reference."""
     parser = _parser()
     arguments = parser.parse_args()
+    if unknown := [name for name in arguments.workloads if name not in WORKLOADS]:
+        parser.error(f"wanted workloads out of {' '.join(WORKLOADS)}, found {' '.join(unknown)}")
+    if arguments.journal is not None and not arguments.journal.is_file():
+        parser.error(f"--journal: wanted a file of one JSON object a line, found none at {arguments.journal}")
     options = Options(
         arguments.scale, arguments.rounds or DEFAULT_ROUNDS, arguments.work, arguments.journal,
         peers=arguments.peers, slow_rounds=arguments.rounds or 1,
@@ -62,9 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         description=f"workloads:\n{about}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "workloads", nargs="*", metavar="WORKLOAD", choices=[*WORKLOADS, []], help="all when none is named"
-    )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="all when none is named")
     parser.add_argument("--scale", choices=("small", "full"), default="small")
     parser.add_argument("--rounds", type=int, help="besides the warm-up; default 3, of peers 1")
     parser.add_argument("--journal", type=Path, help="an NDJSON journal instead of a generated one")
