@@ -182,10 +182,18 @@ def test_the_command_records_and_checks_a_real_workload(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--check", "--scale", "full"], ["--check", "--journal", "a"], ["--record", "ingest"]]
+    "arguments", [["--check", "--scale", "full"], ["--check", "--journal", __file__], ["--record", "ingest"]]
 )
 def test_the_command_refuses_what_the_reference_cannot_answer(arguments, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run_command(monkeypatch, *arguments)
     assert stopped.value.code == 2
     assert "reference" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(["nothing"], "found nothing"), (["--journal", "/gone"], "at /gone")])
+def test_the_command_says_what_it_cannot_run(arguments, said, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(monkeypatch, *arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
