@@ -87,6 +87,33 @@ def test_the_same_id_at_another_time_is_another_record(writer, row):
     assert len(writer.known_records([row(5, id="own", msg="other")])) == 1
 
 
+@pytest.mark.parametrize("few", [0, 10])
+def test_few_rows_and_many_are_compared_alike(writer, row, monkeypatch, few):
+    """Beyond so many rows near in time a join finds what is known; it has to tell clashes, too."""
+    monkeypatch.setattr("tracestore.database.writer.FEW_ROWS", few)
+    stored = [row(5, id="own"), row(6, id="own too"), row(7, "without")]
+    writer.commit(Batch(stored, [], 1))
+    wanted = {one.identity: one.content_hash for one in stored}
+    asked = [row(4, "new"), *stored]
+    assert wanted[stored[0].identity] is not None
+    assert wanted[stored[2].identity] is None
+    assert [writer.known_records(asked) for _ in range(2)] == [wanted, wanted]  # the second time as in a replay
+    assert writer.known_records([row(6, "new", id="new")]) == {}
+    assert writer.known_records(asked) == wanted
+
+
+def test_a_batch_of_new_rows_ends_the_joins_of_a_replay(writer, row, monkeypatch):
+    monkeypatch.setattr("tracestore.database.writer.FEW_ROWS", 2)
+    stored = [row(n, f"m{n}") for n in range(5)]
+    writer.commit(Batch(stored, [], 1))
+    joins = []
+    among = writer._stored_among
+    monkeypatch.setattr(writer, "_stored_among", lambda *asked: joins.append(1) or among(*asked))
+    for batch, joined in ((stored, 1), (stored, 2), ([row(10**6)], 3), ([row(10**6)], 3)):
+        writer.known_records(batch)
+        assert len(joins) == joined
+
+
 def test_only_the_ranges_of_the_batch_are_scanned(writer, database, row):
     """A late record must not widen the scan to everything between."""
     writer.commit(Batch([row(n * 86_400_000, f"m{n}") for n in range(1000)], [], 1))
