@@ -16,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -184,6 +185,23 @@ def interleave(rounds: int, sides: Mapping[str, Callable[[], T]], *, warm_up: bo
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
     """Divide round by round."""
     return [a / b for a, b in zip(over, under, strict=True)]
+
+
+def times_ms(read: Callable[[Any], object], keys: Sequence[Any]) -> list[float]:
+    """Read each key once; returns milliseconds."""
+    times = []
+    for key in keys:
+        start = time.perf_counter()
+        read(key)
+        times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def p50(name: str, read: Callable[[Any], object], keys: Sequence[Any], rounds: int, bar: Bar | None = None) -> Figure:
+    """Read all keys, a warm-up and then so many rounds, and give the median of each."""
+    times = [times_ms(read, keys) for _ in range(rounds + 1)][1:]
+    p95 = statistics.median(statistics.quantiles(values, n=20)[-1] for values in times)
+    return Figure(f"{name}, p50", "ms", [statistics.median(values) for values in times], bar, f"p95 {p95:.2f} ms")
 
 
 def settle() -> None:

@@ -1,18 +1,16 @@
 """Reads of bodies: one, a turn's, a conversation's, loose and packed, against what people use today."""
 
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from benchmarks.child import BASELINES
-from benchmarks.corpora.tool_agent import ToolAgent
-from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, ratios, settle
-from benchmarks.workloads.journals import bar_of, collect, named_journals
+from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, p50, ratios, times_ms
+from benchmarks.workloads.journals import bar_of, named_journals, store_of_many
 from tracestore import TraceStore
 from tracestore.record import text_of
 
@@ -31,7 +29,6 @@ NOTES: dict[What, str] = {
     "bodies of a turn": "ours: all records with them; no index in DuckDB",
     "bodies of a conversation": "no index on any side",
 }
-BODY_SHARE = 0.01
 MANY_SAMPLE = 200
 
 
@@ -147,31 +144,14 @@ def _figures(corpus: str, what: What, medians: dict[str, list[float]]) -> Iterat
 
 def _among_many(records: int, options: Options) -> list[Figure]:
     """Look bodies up in a store of many records, of which few have one."""
-    directory = options.directory("many")
-    journal = ToolAgent(records=records, body_share=BODY_SHARE).write(directory / "journal.ndjson")
-    with TraceStore(directory / "store") as store:
-        collect(store, journal)
-    settle()
-    figures = []
-    with TraceStore(directory / "store", read_only=True) as store:
+    with TraceStore(store_of_many(records, options), read_only=True) as store:
         found = store.sql("SELECT record_id::VARCHAR, body_digest FROM records WHERE body_digest IS NOT NULL").rows
         ids, digests = zip(*random.Random(records).sample(sorted(found), MANY_SAMPLE), strict=True)
-        for name, keys, bar in (("record id", ids, at_most(2)), ("digest", digests, at_most(1))):
-            times = [_times_ms(store.get_body, keys) for _ in range(options.rounds + 1)][1:]
-            p95 = median(quantiles(values, n=20)[-1] for values in times)
-            label = f"{records:,} records: get_body by {name}, p50"
-            figures.append(Figure(label, "ms", [median(values) for values in times], bar, f"p95 {p95:.2f} ms"))
-    return figures
+        return [
+            p50(f"{records:,} records: get_body by {name}", store.get_body, keys, options.rounds, bar)
+            for name, keys, bar in (("record id", ids, at_most(2)), ("digest", digests, at_most(1)))
+        ]
 
 
 def _median_ms(read: Callable[[Any], object], keys: Sequence[Any]) -> float:
-    return median(_times_ms(read, keys))
-
-
-def _times_ms(read: Callable[[Any], object], keys: Sequence[Any]) -> list[float]:
-    times = []
-    for key in keys:
-        start = time.perf_counter()
-        read(key)
-        times.append((time.perf_counter() - start) * 1000)
-    return times
+    return median(times_ms(read, keys))

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from benchmarks.corpora.coding_agent import FULL_CONVERSATIONS, SMALL_CONVERSATIONS, CodingAgent
 from benchmarks.corpora.tool_agent import ToolAgent
-from benchmarks.harness import Bar, Options
+from benchmarks.harness import Bar, Options, settle
 from tracestore import TraceStore, ingest
 from tracestore.collector import Collector
 from tracestore.ingest import Drained
 
 STATED = {"tool agent", "coding agent", "tau-airline", "agent-week"}
 """The journals that bars are stated for."""
+FEW_BODIES = 0.01
+"""Share of turns with bodies in a store that is large in records."""
 
 
 def journal_with_bodies(options: Options) -> Path:
@@ -42,6 +44,16 @@ def named_journals(options: Options) -> dict[str, Path]:
 def bar_of(journal: str, bar: Bar | None) -> Bar | None:
     """Return a bar for a journal that it is stated for."""
     return bar if journal in STATED else None
+
+
+def store_of_many(records: int, options: Options) -> Path:
+    """Collect so many records of a tool agent, few of them with a body, into a store; returns its directory."""
+    directory = options.directory("many")
+    journal = ToolAgent(records=records, body_share=FEW_BODIES).write(directory / "journal.ndjson")
+    with TraceStore(directory / "store") as store:
+        collect(store, journal)
+    settle()
+    return directory / "store"
 
 
 def collect(store: TraceStore, journal: Path) -> None:

@@ -39,8 +39,13 @@ def run(options: Options) -> list[Figure]:
     with ExitStack() as stack:
         store = stack.enter_context(TraceStore(directory / "ours", read_only=True))
         lite = stack.enter_context(sqlite_columns.opened(directory / "sqlite"))
-        ours: _Ask = lambda question: store.sql(question).rows  # noqa: E731
-        theirs: _Ask = lambda question: lite.execute(question).fetchall()  # noqa: E731
+
+        def ours(question: str) -> Sequence[Sequence[Any]]:
+            return store.sql(question).rows
+
+        def theirs(question: str) -> Sequence[Sequence[Any]]:
+            return lite.execute(question).fetchall()
+
         return [figure for kind in KINDS for figure in _figures(kind, ours, theirs, options.rounds)]
 
 

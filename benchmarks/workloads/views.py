@@ -2,21 +2,17 @@
 
 import json
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from statistics import median, quantiles
 from typing import Any, TypeAlias
 
 from benchmarks.baselines import sqlite_text
 from benchmarks.baselines.lines import PLAIN
 from benchmarks.corpora.journal import START_MS, Clock, Record, to_json, write_lines
 from benchmarks.corpora.texts import pieces
-from benchmarks.corpora.tool_agent import ToolAgent
-from benchmarks.harness import Bar, Figure, Options, at_most, interleave, ratios, settle
-from benchmarks.workloads.journals import collect
+from benchmarks.harness import Bar, Figure, Options, at_most, interleave, p50, ratios, times_ms
+from benchmarks.workloads.journals import collect, store_of_many
 from tracestore import TraceStore
 
-BODY_SHARE = 0.01
 SAMPLE = 200
 TURN_BAR_MS = {1_000_000: 5.0, 8_000_000: 15.0}
 LARGE_TURN = "large"
@@ -38,12 +34,7 @@ def run(options: Options) -> list[Figure]:
 
 
 def _ordinary_turns(options: Options, records: int) -> list[Figure]:
-    directory = options.directory("views")
-    journal = ToolAgent(records=records, body_share=BODY_SHARE).write(directory / "journal.ndjson")
-    with TraceStore(directory / "store") as store:
-        collect(store, journal)
-    settle()
-    with TraceStore(directory / "store", read_only=True) as store:
+    with TraceStore(store_of_many(records, options), read_only=True) as store:
         bodied = store.sql("SELECT DISTINCT turn_id FROM records WHERE body_digest IS NOT NULL").rows
         turns = [turn for (turn,) in random.Random(records).sample(sorted(bodied), SAMPLE)]
         bare = [turn for (turn,) in store.sql("SELECT DISTINCT turn_id FROM records USING SAMPLE 200 ROWS").rows]
@@ -53,13 +44,9 @@ def _ordinary_turns(options: Options, records: int) -> list[Figure]:
             ("get_turn, any", store.get_turn, bare, bar),
             ("easy view", store.easy_view, turns, None),
         ]
-        return [_figure(f"{records:,} records: {name}", read, keys, bar, options) for name, read, keys, bar in reads]
-
-
-def _figure(name: str, read: _Read, keys: Sequence[str], bar: Bar | None, options: Options) -> Figure:
-    times = [[_ms(read, key) for key in keys] for _ in range(options.rounds + 1)][1:]
-    p95 = median(quantiles(values, n=20)[-1] for values in times)
-    return Figure(f"{name}, p50", "ms", [median(values) for values in times], bar, f"p95 {p95:.2f} ms")
+        return [
+            p50(f"{records:,} records: {name}", read, keys, options.rounds, bar) for name, read, keys, bar in reads
+        ]
 
 
 def _large_turn(options: Options) -> list[Figure]:
@@ -75,9 +62,9 @@ def _large_turn(options: Options) -> list[Figure]:
             raise RuntimeError(f"easy view: wanted a line for each of {LARGE_TURN_SPANS} spans, found {lines}")
         query = f"SELECT {', '.join(_FIELDS)} FROM records WHERE turn_id = ? ORDER BY timestamp, id"
         sides = {
-            "easy view": lambda: _ms(store.easy_view, LARGE_TURN),
-            "get_turn, with bodies": lambda: _ms(store.get_turn, LARGE_TURN),
-            ROWS_ALONE: lambda: _ms(lambda turn: _decoded(lite.execute(query, [turn])), LARGE_TURN),
+            "easy view": lambda: times_ms(store.easy_view, [LARGE_TURN])[0],
+            "get_turn, with bodies": lambda: times_ms(store.get_turn, [LARGE_TURN])[0],
+            ROWS_ALONE: lambda: times_ms(lambda turn: _decoded(lite.execute(query, [turn])), [LARGE_TURN])[0],
         }
         times = interleave(options.rounds, sides)
     gain = ratios(times[ROWS_ALONE], times["easy view"])
@@ -92,12 +79,6 @@ def _large_turn(options: Options) -> list[Figure]:
 def _decoded(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     """Fetch rows as far as a view needs them."""
     return [[json.loads(attributes) if attributes else None, *plain] for attributes, *plain in rows]
-
-
-def _ms(read: _Read, key: str) -> float:
-    start = time.perf_counter()
-    read(key)
-    return (time.perf_counter() - start) * 1000
 
 
 def _large_turn_records() -> Iterator[Record]:
