@@ -6,7 +6,7 @@ from benchmarks.baselines import sqlite_columns
 from benchmarks.corpora.tool_agent import ToolAgent
 from benchmarks.workloads.journals import collect
 from benchmarks.workloads.questions import COLUMNS, JSON, VIEWS
-from benchmarks.workloads.sql import _flat
+from benchmarks.workloads.sql import _check_equal, _flat
 from benchmarks.workloads.views import LARGE_TURN_SPANS, _large_turn_records
 from tracestore import TraceStore
 
@@ -64,3 +64,14 @@ def test_the_large_turn_is_one_tree_of_closed_spans():
     assert {record["spanId"] for record in opened} == {
         record["spanId"] for record in records if record["kind"] == "span-close"
     }
+
+
+@pytest.mark.parametrize("ours", [[("a", 1)], [("a", 2), ("b", 3)], []])
+def test_answers_that_differ_end_the_run(ours):
+    with pytest.raises(RuntimeError, match="wanted the answer of SQLite"):
+        _check_equal("a question", ours, [("a", 2)])
+
+
+def test_no_answer_is_none_on_either_side():
+    with pytest.raises(RuntimeError, match="found"):
+        _check_equal("a question", [], [])

@@ -110,6 +110,12 @@ def test_readme_has_the_markers():
     assert report.with_block(text, "")
 
 
+def test_a_run_of_peers_is_shown_with_the_option_that_asks_for_them():
+    run = result("2026-01-01T00:00:00+00:00", peers=SIZES) | {"command": "python -m benchmarks peers --peers"}
+    (section,) = newest([run], ["peers"])
+    assert section.arguments == "peers --peers --scale full"
+
+
 def test_a_result_keeps_its_command_without_directories(monkeypatch, tmp_path):
     arguments = ["ingest", "--journal=/home/me/app.ndjson", "--work", "/mnt/disk", "--rounds", "2"]
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
