@@ -1,28 +1,21 @@
 """Every defect that was reproduced in the seed system, absent here: one named test each, at the public surface.
 
 The seed is the SQLite trace store whose behaviour this project takes over. Its defects are grouped
-by the name of the part they were found in: ids, bodies, insert, prune, migration, journal, scale,
-collector, easy view, cli.
+by the name of the part they were found in: insert, prune, migration, journal, scale, collector, cli. Those of ids
+and bodies stand in `tests/record`, those of the easy view in `tests/views`.
 """
 
-import hashlib
 import os
-import sys
 import threading
 import time
-from collections import Counter
-from decimal import Decimal
 
 import pytest
 
-from blobs import Digest
 from tracestore import InputInvalid, RecordInvalid, RetentionPolicy
 from tracestore.collector import Collected, Pruned
 from tracestore.database import schema
 from tracestore.database.schema import Migration
-from tracestore.ingest import row_of
 from tracestore.journal import read_rejected
-from tracestore.record import line_of
 
 DAY_MS = 86_400_000
 WEEK = RetentionPolicy(max_age="7d")
@@ -39,84 +32,6 @@ def messages(store):
 
 def rejected(store):
     return [entry.line() for entry in read_rejected(str(store.path / "journal" / "rejected.ndjson"))]
-
-
-def fnv1a_64(data):
-    state = 0xCBF29CE484222325
-    for byte in data:
-        state = (state ^ byte) * 0x100000001B3 % 2**64
-    return state
-
-
-# --- ids
-
-
-def test_ids_crafted_collision_keeps_both_records(memory_store, make):
-    """ids: 64-bit FNV collides on crafted text and the second record is dropped.
-
-    From a state of zero, FNV-1a stays at zero over any run of zeros: these three texts have one hash.
-    """
-    zero = bytes.fromhex("d56bb95342870836")
-    assert fnv1a_64(zero) == fnv1a_64(zero + b"\0") == fnv1a_64(zero + b"\0\0") == 0
-    texts = [(zero + b"\0" * n).decode("latin-1") for n in (0, 1, 2)]
-    memory_store.insert_records([make.log(msg=text, turnId="t") for text in texts])
-    assert [record.msg for record in memory_store.get_turn("t")] == texts
-
-
-def test_ids_two_identical_events_in_one_millisecond_stay_two_when_their_producer_names_them(memory_store, make):
-    """ids: two real identical events in one ms collapse."""
-    assert memory_store.insert_records([make.log(id="a"), make.log(id="b")]).inserted == 2
-    assert memory_store.insert_records([make.log(id="a"), make.log(id="b")]).duplicates == 2
-
-
-def test_ids_two_identical_events_in_different_nanoseconds_stay_two(memory_store, make, now_ms):
-    """ids: two real identical events in one ms collapse."""
-    times = [now_ms + Decimal("0.000001"), now_ms + Decimal("0.000002"), now_ms + Decimal("0.5")]
-    assert memory_store.insert_records([make.log(time) for time in times]).inserted == 3
-
-
-def test_ids_an_absent_field_and_a_null_one_are_the_same(memory_store, make):
-    """ids: the id differs for a field set to undefined."""
-    assert memory_store.insert_records([make.log(), make.log(turnId=None, attributes=None)]).duplicates == 1
-
-
-def test_ids_the_hash_is_the_hash_it_says_it_is():
-    """ids: the "SHA-256" is not SHA-256. Ours is BLAKE3, with the published test vector of the empty input."""
-    empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
-    assert str(Digest.of(b"")) == empty
-    assert str(Digest.of(b"")) != hashlib.sha256(b"").hexdigest()
-
-
-def test_ids_have_more_than_64_bits(make):
-    """ids: 64 bits are too few for millions of records."""
-    assert len(row_of(line_of(make.log())).record_id) == 16
-
-
-# --- bodies
-
-
-def test_bodies_with_lone_surrogates_stay_themselves_and_apart(memory_store, make):
-    """bodies: lone surrogates become U+FFFD and two bodies share a hash."""
-    bodies = ["\ud800", "\udfff", "\ufffd", "a\ud83d"]
-    memory_store.insert_records([make.log(msg=str(n), turnId="t", body=body) for n, body in enumerate(bodies)])
-    turn = memory_store.get_turn("t")
-    assert [record.body for record in turn] == bodies
-    assert len({record.body_digest for record in turn}) == 4
-
-
-def test_bodies_keep_a_leading_byte_order_mark(memory_store, make):
-    """bodies: a leading U+FEFF is lost."""
-    memory_store.insert_records([make.log(turnId="t", body="\ufeffmark")])
-    (record,) = memory_store.get_turn("t")
-    assert record.body == "\ufeffmark"
-    assert memory_store.get_body(record.record_id) == b"\xef\xbb\xbfmark"
-
-
-@pytest.mark.parametrize("body", [{"a": 1}, ["a"], 5, True])
-def test_bodies_that_are_no_text_are_refused_not_made_text(memory_store, make, body):
-    """bodies: a non-string body becomes `[object Object]`."""
-    with pytest.raises(RecordInvalid, match="body: wanted str"):
-        memory_store.insert_records([make.log(body=body)])
 
 
 # --- insert
@@ -411,94 +326,6 @@ def test_collector_a_second_one_is_told_who_holds_the_store(store, python):
     done = python("-c", code, store.path, check=False)
     assert f"StoreLocked: {store.path}: the store is held by process {os.getpid()} (" in done.stderr
     assert "wait for it or stop it" in done.stderr
-
-
-# --- easy view
-
-
-@pytest.mark.parametrize(
-    ("duration_ms", "shown"),
-    [(59_960, "1m0s"), (119_960, "2m0s"), (3_599_960, "1h0m"), (0.30000000000000004, "0.3ms"), (59_949, "59.9s")],
-)
-def test_easy_view_durations_roll_over(memory_store, make, duration_ms, shown):
-    """easy view: `60.0s`, `1m60s`, `60m0s`, raw floats, NaN."""
-    memory_store.insert_records([make.opened("s", turnId="t"), make.closed("s", turnId="t", durationMs=duration_ms)])
-    assert memory_store.easy_view("t").strip() == f"- step {shown}"
-
-
-def test_easy_view_children_are_sorted_at_every_level(memory_store, make, now_ms):
-    """easy view: children below the root unsorted."""
-    about = {"turnId": "t"}
-    memory_store.insert_records([
-        make.opened("a", now_ms, **about), make.opened("b", now_ms + 1, "mid", parentSpanId="a", **about),
-        make.log(now_ms + 9, "second", parentSpanId="b", **about),
-        make.log(now_ms + 5, "first", parentSpanId="b", **about),
-    ])  # fmt: skip
-    lines = [line.strip() for line in memory_store.easy_view("t").splitlines()]
-    assert lines == ["- step (open)", "- mid (open)", "- first", "- second"]
-
-
-def test_easy_view_cycles_are_shown(memory_store, make):
-    """easy view: cycles vanish."""
-    memory_store.insert_records([make.opened("a", name="one", parentSpanId="b", turnId="t"),
-                                 make.opened("b", name="two", parentSpanId="a", turnId="t")])  # fmt: skip
-    view = memory_store.easy_view("t")
-    assert "one" in view
-    assert "two" in view
-
-
-def test_easy_view_a_close_before_its_open_closes_it(memory_store, make, now_ms):
-    """easy view: a close sorted before its open shows `(open)`."""
-    memory_store.insert_records([make.closed("s", now_ms, turnId="t"), make.opened("s", now_ms, turnId="t")])
-    assert memory_store.easy_view("t").strip() == "- step 100ms"
-
-
-def test_easy_view_one_event_is_one_line(memory_store, make):
-    """easy view: newlines and escape codes in `msg` break one line per event."""
-    memory_store.insert_records([make.log(turnId="t", msg="a\nb\r\x1b[31mred\u2028c\x85d")])
-    view = memory_store.easy_view("t").rstrip("\n")
-    assert len(view.splitlines()) == 1
-    assert view.isprintable()
-
-
-def test_easy_view_is_linear_in_spans(memory_store, make, now_ms):
-    """easy view: quadratic in spans."""
-    calls = {}
-    for count in (500, 4000):
-        turn = f"t{count}"
-        memory_store.insert_records(
-            [make.opened(f"{turn}-{n}", now_ms + n, turnId=turn, parentSpanId=f"{turn}-{n - 1}") for n in range(count)]
-        )
-        assert memory_store.stats()["records"] >= count  # what was inserted becomes rows here
-        seen = Counter()
-        sys.setprofile(lambda frame, event, argument, seen=seen: seen.update([event]))
-        try:
-            view = memory_store.easy_view(turn)
-        finally:
-            sys.setprofile(None)
-        assert len(view.splitlines()) == count
-        calls[count] = seen.total()
-    assert calls[4000] < calls[500] * 8 * 1.1
-
-
-def test_easy_view_reads_no_body(store, make, monkeypatch):
-    """easy view: decompresses every body only to print its size."""
-    store.insert_records(make.turn("t", request="x" * 2150))
-    monkeypatch.setattr(store._blobs, "get", lambda digest: 1 / 0)
-    assert "[body 2.1k]" in store.easy_view("t")
-
-
-def test_easy_view_a_log_with_a_span_hangs_below_it(memory_store, make, now_ms):
-    """easy view: a log with `spanId` but no parent hangs at the root."""
-    memory_store.insert_records([make.opened("s", turnId="t"), make.log(now_ms + 1, "inside", turnId="t", spanId="s")])
-    assert memory_store.easy_view("t").splitlines()[1].startswith("  - inside")
-
-
-def test_easy_view_links_are_shown(memory_store, make):
-    """easy view: links never shown."""
-    links = [{"spanId": "other-span", "turnId": "other-turn", "reason": "caused"}]
-    memory_store.insert_records([make.opened("s", turnId="t", links=links)])
-    assert "other-span" in memory_store.easy_view("t")
 
 
 # --- cli
