@@ -93,3 +93,13 @@ def append() -> Callable[..., None]:
         os.close(fd)
 
     return append_lines
+
+
+def numbered(first: int, end: int) -> list[bytes]:
+    """Return a line for each number."""
+    return [b'{"n":%d,"text":"a record among others"}' % n for n in range(first, end)]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "app.ndjson"
