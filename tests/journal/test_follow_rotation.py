@@ -1,6 +1,7 @@
 """Following a file that is rotated, to PATH.1 and on or by copying and cutting it, whenever that happens."""
 
 import os
+import shutil
 from pathlib import Path
 
 from tests.journal.conftest import numbered
