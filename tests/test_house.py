@@ -85,7 +85,7 @@ def test_duckdb_and_arrow_are_imported_in_one_place(module):
 
 def test_a_folder_holds_no_more_than_one_can_oversee():
     for folder in {path.parent for path in MODULES}:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(("__", "."))]
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(("__", ".", "py.typed"))]
         assert len(entries) <= FOLDER_ENTRIES, named(folder)
 
 

@@ -13,12 +13,10 @@ A module imports only lower rows::
     cli
     collector
     store
-    open_store
-    write_side
     maintenance
     ingest
     journal | database | views | seed_sqlite
-    record | bodies | directory
+    record | directory
     layout | units
     errors
     ==== blobs, which never imports tracestore ====
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     )
     from tracestore.record import LogRecord, Record, SpanClose, SpanOpen, StoredRecord
     from tracestore.store import TraceStore
-    from tracestore.write_side import InsertSummary
+    from tracestore.store.write_side import InsertSummary
 
 __all__ = [
     "DEFAULT_RETENTION",
@@ -91,7 +89,7 @@ _HOMES = {
     ),
     "tracestore.record": ("LogRecord", "Record", "SpanClose", "SpanOpen", "StoredRecord"),
     "tracestore.store": ("TraceStore",),
-    "tracestore.write_side": ("InsertSummary",),
+    "tracestore.store.write_side": ("InsertSummary",),
 }
 """Where the names live that are loaded when they are first asked for.
 

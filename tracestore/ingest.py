@@ -23,9 +23,9 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from blobs import BlobStore, Digest
-from tracestore.bodies import blob_errors_translated, is_as_recorded
 from tracestore.database.rows import Identity, Row
 from tracestore.database.writer import Batch, Body, Writer
+from tracestore.directory.blob_errors import blob_errors_translated, is_as_recorded
 from tracestore.errors import RecordInvalid
 from tracestore.journal import LINE_LIMIT_BYTES, Chunk, Line, OversizedLine, Position, RejectedLines, Segment, Unread
 from tracestore.record import Line as DecodedLine

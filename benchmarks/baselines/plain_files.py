@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.baselines.lines import batches
 from blobs import Digest
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.rows import Row
 from tracestore.database.writer import Batch, Body, Writer
 from tracestore.record import content_hash, decode_line, record_id

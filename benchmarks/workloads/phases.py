@@ -10,7 +10,7 @@ from benchmarks.harness import Figure, Options, settle
 from benchmarks.workloads.journals import journal_with_bodies
 from blobs import BlobStore, Digest, Staged, codec
 from blobs.backends.local import LocalBackend
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.rows import Row, table_of
 from tracestore.database.writer import Batch, Body, Writer
 from tracestore.ingest import BATCH_BYTES, BATCH_LINES, row_of

@@ -14,7 +14,7 @@ from benchmarks.corpora.tool_agent import BODIES_A_TURN, RECORDS_A_TURN, WEEK_DA
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, disk_bytes, in_child, interleave, ratios, settle
 from benchmarks.workloads.journals import bar_of, collect, named_journals
 from tracestore import RetentionPolicy, TraceStore
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.retention import Retention
 
 KEPT_SHARE = 0.1

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from tracestore import StoreBroken, TraceStore
-from tracestore.database import Database, schema
+from tracestore.database import schema
+from tracestore.database.connection import Database
 from tracestore.database.schema import Migration
 
 SECOND = Migration(2, "a note", "CREATE TABLE raw.notes (text VARCHAR); INSERT INTO raw.notes VALUES ('kept');")

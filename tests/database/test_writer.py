@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import GAP_NS, RANGES_LIMIT, Batch, Body, Writer, time_ranges
 from tracestore.ingest import row_of

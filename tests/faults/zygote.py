@@ -32,7 +32,7 @@ from typing import Any, BinaryIO
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMPORTED = (
     "duckdb", "tracestore.store", "tracestore.collector", "tracestore.database.reader", "tracestore.database.query",
-    "tracestore.database.compaction", "tracestore.write_side", "tracestore.maintenance.prune",
+    "tracestore.database.compaction", "tracestore.store.write_side", "tracestore.maintenance.prune",
     "tracestore.maintenance.verify", "tracestore.maintenance.rebuild", "tests.faults.oracle", "tests.faults.steps",
 )  # fmt: skip
 TIMEOUT_S = 60.0

@@ -9,7 +9,7 @@ from tracestore.journal import read_rejected
 COLLECT_AND_BE_KILLED = """
 import os, random, signal, sys, time
 import duckdb
-import tracestore.database, tracestore.ingest, tracestore.write_side
+import tracestore.database, tracestore.ingest, tracestore.store.write_side
 from tracestore import RetentionPolicy, TraceStore
 from tracestore.collector import Collector
 

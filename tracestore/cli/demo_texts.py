@@ -75,9 +75,9 @@ LISTING = """\
    1,820  tracestore/errors.py
    9,405  tracestore/ingest.py
    3,288  tracestore/layout.py
-   3,446  tracestore/lock.py
-   4,101  tracestore/opening.py
-  13,260  tracestore/store.py
+   3,446  tracestore/directory/lock.py
+   4,101  tracestore/store/opening.py
+  13,260  tracestore/store/store.py
    7,031  tracestore/units.py
    8,977  tracestore/views/easy.py
    1,905  tracestore/views/event.py

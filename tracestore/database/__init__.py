@@ -7,12 +7,8 @@
     rows         records to Arrow columns and back
     writer       idempotent batches: rows, ledger and journal position in one transaction
     reader       turns, records, lists, counts
+    answers      what readers get, as values; needs no DuckDB
     query        read-only SQL from people
     retention    which rows are past their age, which bodies nobody names
     compaction   the file copied in time order, and swapped
 """
-
-from tracestore.database.connection import Database
-from tracestore.database.query import QueryResult
-
-__all__ = ["Database", "QueryResult"]

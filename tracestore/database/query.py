@@ -7,15 +7,13 @@ DuckDB 1.5 `SELECT * FROM enable_logging(...)` writes files. What SQL could reac
 is shut off where the database is opened.
 """
 
-import importlib
 import re
-from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
+from tracestore.database.answers import QueryResult
 from tracestore.database.connection import Database
-from tracestore.errors import InputInvalid, QueryInvalid, StoreUnavailable
+from tracestore.errors import QueryInvalid, StoreUnavailable
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
 _FUNCTION = re.compile(r'"function_name":"([^"]+)"')
@@ -27,43 +25,6 @@ _ACTING = frozenset({
 })  # fmt: skip
 """Functions that a SELECT can call and that change something, or run SQL that is not seen here."""
 _ZONED = "wanted times without a zone, found TIMESTAMP WITH TIME ZONE; cast it, as in now()::TIMESTAMP"
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """The finished answer to a query: column names, their SQL types and all rows."""
-
-    columns: list[str]
-    types: list[str]
-    rows: list[tuple[Any, ...]]
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return all rows."""
-        return self.rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the first row, or None when there is none."""
-        return self.rows[0] if self.rows else None
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """Return each row as column name to value."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-    def df(self) -> Any:
-        """Return a pandas DataFrame; needs pandas."""
-        return _library("pandas").DataFrame(self.rows, columns=self.columns)
-
-    def arrow(self) -> Any:
-        """Return a PyArrow table; needs pyarrow."""
-        columns = {name: [row[index] for row in self.rows] for index, name in enumerate(self.columns)}
-        return _library("pyarrow").table(columns)
-
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputInvalid(f"wanted the library {name} for this form of the result; pip install {name}") from error
 
 
 def run_query(database: Database, sql: str) -> QueryResult:

@@ -4,18 +4,16 @@ A record id begins with its millisecond, so looking one up reads only the rows o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from duckdb import DuckDBPyConnection
 
+from tracestore.database.answers import Level, Listed
 from tracestore.database.connection import Database, translated
 from tracestore.database.rows import POSITION_COLUMNS, SELECT, column_text, stored_records
 from tracestore.record import NS_PER_MS, BodyState, StoredRecord, milliseconds_of_id
-
-Level = Literal["conversation", "turn"]
 
 _LISTED: dict[Level, str] = {
     "conversation": "conversation_id, conversation_id, NULL, started_at, ended_at,"
@@ -25,27 +23,6 @@ _LISTED: dict[Level, str] = {
 """What fills the first fields of `Listed` from each view."""
 _LATEST_NS = 2**63 - 1
 """Where a column of nanoseconds ends; a made-up id may begin with a later time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One conversation or turn in a list; times are UTC, sizes bytes of bodies as they were sent."""
-
-    level: Level
-    id: str
-    conversation_id: str | None
-    name: str | None
-    started_at: datetime
-    ended_at: datetime
-    duration_ms: float
-    status: Literal["ok", "error", "open"]
-    turns: int
-    records: int
-    requests: int
-    errors: int
-    input_tokens: int | None
-    output_tokens: int | None
-    body_bytes: int | None
 
 
 LARGE_RECORDS = 2_000_000

@@ -1,1 +1,1 @@
-"""The directory of a store: found, made and locked, its small files written durably, its disk's errors told."""
+"""The directory of a store: found, made and locked, its small files written durably, errors of its disk told."""

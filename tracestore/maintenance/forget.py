@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blobs import BlobCorrupt, BlobStore, Digest
-from tracestore.bodies import blob_errors_translated
-from tracestore.database import Database, compaction
+from tracestore.database import compaction
+from tracestore.database.connection import Database
 from tracestore.database.erasing import erase_rows
 from tracestore.database.retention import Retention
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid, StoreLocked
 from tracestore.journal import Line, Segment, read_rejected

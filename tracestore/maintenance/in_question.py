@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from blobs import BlobError, BlobStore, Digest
-from tracestore.database import Database, consistency
+from tracestore.database import consistency
+from tracestore.database.connection import Database
 from tracestore.database.writer import Body
 
 

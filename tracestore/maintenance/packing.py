@@ -14,9 +14,9 @@ from dataclasses import asdict
 from itertools import groupby
 
 from blobs import BlobStore, Deleted, Digest, PackSummary, Run
-from tracestore.bodies import blob_errors_translated
-from tracestore.database import Database
 from tracestore.database.belonging import belongings
+from tracestore.database.connection import Database
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.maintenance.recovery import Recovery
 from tracestore.maintenance.retention import GRACE_MS
 from tracestore.maintenance.summary import PackReport

@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from blobs import BlobStore, Deleted, Digest, SweepPlan, SweepSummary
-from tracestore.bodies import blob_errors_translated
-from tracestore.database import Database, compaction
+from tracestore.database import compaction
+from tracestore.database.connection import Database
 from tracestore.database.retention import Retention, Survivors
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.errors import PruneRefused, StoreUnavailable
 from tracestore.maintenance.recovery import Recovery
 from tracestore.maintenance.retention import GRACE_MS, BodyUse, Remaining, RetentionPolicy, plan_evictions

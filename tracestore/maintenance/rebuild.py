@@ -21,13 +21,12 @@ from itertools import count
 from pathlib import Path
 
 from blobs import BlobStore, Digest
-from tracestore.bodies import blob_errors_translated
-from tracestore.database import Database
-from tracestore.database.connection import discard, publish
+from tracestore.database.connection import Database, discard, publish
 from tracestore.database.reader import Reader
 from tracestore.database.retention import Retention, Survivors
 from tracestore.database.snapshot import derive_ledger, load
 from tracestore.database.writer import Writer
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreUnavailable
 from tracestore.ingest import Ingest

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.directory import durable

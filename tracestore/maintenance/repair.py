@@ -19,9 +19,9 @@ from pathlib import Path
 
 from blobs import BlobStore, Digest, Staged, codec
 from blobs.layout import PACKS, QUARANTINE
-from tracestore.bodies import blob_errors_translated
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.mending import put_ledger_rows
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreBroken
 from tracestore.journal import disk

@@ -31,7 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blobs import Digest
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.snapshot import SMALL_TABLES, SnapshotReader, Written, consistent, schema_version
 from tracestore.directory import durable
 from tracestore.directory.disk_errors import disk_errors_translated

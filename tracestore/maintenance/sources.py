@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from blobs import BlobError, BlobStore, Digest
 from blobs.layout import OBJECTS, QUARANTINE
-from tracestore.bodies import blob_errors_translated
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid
 from tracestore.journal import Line, Segment

@@ -18,8 +18,9 @@ from itertools import count, tee
 from pathlib import Path
 
 from blobs import BlobStat, BlobStore, Digest, Finding, Subset
-from tracestore.bodies import blob_errors_translated, is_as_recorded
-from tracestore.database import Database, consistency
+from tracestore.database import consistency
+from tracestore.database.connection import Database
+from tracestore.directory.blob_errors import blob_errors_translated, is_as_recorded
 from tracestore.errors import InputInvalid, StoreBroken
 from tracestore.maintenance import snapshot
 from tracestore.maintenance.summary import Damage, VerifyReport

@@ -14,7 +14,8 @@ from tracestore.cli.values import utc_text
 from tracestore.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from tracestore.database.reader import Listed, Reader
+    from tracestore.database.answers import Listed
+    from tracestore.database.reader import Reader
 
 DEFAULT_LIMIT = 20
 

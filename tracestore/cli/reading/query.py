@@ -21,7 +21,7 @@ from tracestore.cli.output import (
 from tracestore.cli.values import cell_text, json_row
 
 if TYPE_CHECKING:
-    from tracestore.database.query import QueryResult
+    from tracestore.database.answers import QueryResult
     from tracestore.store import TraceStore
 
 SHOWN_ROWS = 1000

@@ -21,7 +21,7 @@ from tracestore.maintenance.summary import PackReport
 from tracestore.units import format_size_bytes
 
 if TYPE_CHECKING:
-    from tracestore.database.query import QueryResult
+    from tracestore.database.answers import QueryResult
     from tracestore.store import TraceStore
 
 VIEWED_TURN, CRASHED_TURN = 2, 4

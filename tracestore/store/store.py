@@ -1,6 +1,6 @@
 """TraceStore: one directory of records and bodies, and the one public object over it. Wiring only.
 
-`open_store` has how it opens and ends; here is what it can do.
+`opening` has how it opens and ends; here is what it can do.
 """
 
 import errno
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from blobs import BlobCorrupt, BlobError, BlobNotFound, Digest, DigestInvalid
-from tracestore.bodies import blob_errors_translated
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.opening import may_pack
 from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import GRACE_MS, RetentionPolicy
 from tracestore.maintenance.summary import ForgetReport, PackReport, PruneSummary, RepairReport, VerifyReport
-from tracestore.open_store import OpenStore
 from tracestore.record import (
     NS_PER_MS,
     BodyState,
@@ -33,13 +32,14 @@ from tracestore.record import (
     members_of,
     text_of,
 )
+from tracestore.store.opening import OpenStore
 from tracestore.views import render_easy_view
 
 if TYPE_CHECKING:
-    from tracestore.database import QueryResult
+    from tracestore.database.answers import QueryResult
     from tracestore.ingest import Drained
     from tracestore.maintenance.packing import Packer
-    from tracestore.write_side import InsertSummary
+    from tracestore.store.write_side import InsertSummary
 
 
 class TraceStore(OpenStore):

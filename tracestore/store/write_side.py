@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from blobs import BlobStore
-from tracestore.database import Database
+from tracestore.database.connection import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.ingest import Drained, Ingest

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from blobs import BlobStore
-from tracestore.bodies import blob_errors_translated
+from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.opening import lock_store, mark_no_pack, may_pack, needs_database
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.layout import StoreLayout
@@ -22,7 +22,7 @@ from tracestore.layout import StoreLayout
 if TYPE_CHECKING:
     from tracestore.database.reader import Reader
     from tracestore.maintenance.rebuild import Rebuilt
-    from tracestore.write_side import WriteSide
+    from tracestore.store.write_side import WriteSide
 
 
 class OpenStore:
@@ -145,7 +145,7 @@ class OpenStore:
         return layout
 
     def _is_behind(self, layout: StoreLayout) -> bool:
-        from tracestore.write_side import inserts_wait
+        from tracestore.store.write_side import inserts_wait
 
         return inserts_wait(layout, self._reader.positions())
 
@@ -167,9 +167,9 @@ class OpenStore:
         self, layout: StoreLayout, blobs: BlobStore, read_only: bool, stack: ExitStack, in_memory: bool = False
     ) -> None:
         """Open the parts; whatever was opened before one that fails is closed by the caller's stack."""
-        from tracestore.database import Database
+        from tracestore.database.connection import Database
         from tracestore.database.reader import Reader
-        from tracestore.write_side import WriteSide
+        from tracestore.store.write_side import WriteSide
 
         self._blobs = blobs
         self._inserting = threading.RLock()
@@ -185,7 +185,7 @@ class OpenStore:
         self._closing = stack.pop_all()
 
     def _make_database(self, layout: StoreLayout, blobs: BlobStore) -> None:
-        from tracestore.database import Database
+        from tracestore.database.connection import Database
         from tracestore.maintenance.rebuild import has_sources, rebuild_database
 
         if not has_sources(layout, blobs):
