@@ -1,0 +1,1 @@
+"""The HTTP server of a store: OTLP in, answers out, in the process that collects."""
