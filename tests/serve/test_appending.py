@@ -202,7 +202,7 @@ def test_close_drains_and_then_refuses(start, slow_sync, tmp_path):
     slow_sync.let_go.set()
     closing.join(SECONDS)
     waiting.result(0)
-    with pytest.raises(Behind, match="shutting down"):
+    with pytest.raises(Behind, match="shuts down"):
         appending.submit([b"late"])
     appending.close()
     assert segments(tmp_path) == [[b"first", b"waiting"]]

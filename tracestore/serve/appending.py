@@ -71,7 +71,7 @@ class Appending:
         future: Future[None] = Future()
         with self._changed:
             if self._is_closing:
-                raise Behind("wanted a journal that takes lines, found one that is shutting down; send them again later")
+                raise Behind("wanted a journal that takes lines, found one that shuts down; send them again later")
             if self._waiting_bytes and self._waiting_bytes + size_bytes > self._limit_bytes:  # one alone always goes
                 found = f"{self._waiting_bytes} bytes that wait for the disk"
                 raise Behind(f"wanted at most {self._limit_bytes} bytes in line, found {found}; send them again later")
