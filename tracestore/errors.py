@@ -63,3 +63,10 @@ class PruneRefused(TraceStoreError):
     """A prune would delete more than it can account for."""
 
     exit_code = 7
+
+
+def message_of(error: Exception) -> str:
+    """Return what an error says to people; an OSError without the number that Python puts before it."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

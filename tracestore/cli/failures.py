@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import click
 
-from tracestore.errors import InputInvalid, StoreUnavailable, TraceStoreError
+from tracestore.errors import InputInvalid, StoreUnavailable, TraceStoreError, message_of
 
 UNEXPECTED = TraceStoreError.exit_code
 BAD_USAGE = InputInvalid.exit_code
@@ -65,10 +65,9 @@ def _explained(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, click.ClickException):
         return BAD_USAGE, kind, error.format_message()
     if isinstance(error, TraceStoreError):
-        # An OSError shows its number unless it was given a text alone.
-        return error.exit_code, kind, _os_text(error) if isinstance(error, OSError) else str(error)
+        return error.exit_code, kind, message_of(error)
     if isinstance(error, OSError):
-        return UNAVAILABLE, kind, f"{_os_text(error)}; {_advice(error)}"
+        return UNAVAILABLE, kind, f"{message_of(error)}; {_advice(error)}"
     if isinstance(error, MemoryError):
         return UNEXPECTED, kind, "out of memory; ask for less, or give the process more"
     if os.environ.get(DEBUG):
@@ -79,12 +78,6 @@ def _explained(error: Exception) -> tuple[int, str, str]:
 def _usage_text(error: click.UsageError) -> str:
     hint = f"; see {error.ctx.command_path} --help" if error.ctx is not None else ""
     return error.format_message().rstrip(".") + hint
-
-
-def _os_text(error: OSError) -> str:
-    if error.strerror is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _advice(error: OSError) -> str:
