@@ -1,13 +1,17 @@
 """What readers get, as values: entries of a list, the result of a query. Needs no DuckDB."""
 
 import importlib
+import threading
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from tracestore.errors import InputInvalid
 
 Level = Literal["conversation", "turn"]
+
+Interrupt: TypeAlias = threading.Event
+"""Ends the query that it was given to, when another thread sets it; be it before or while that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,29 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """How much a query may give and take; None is no limit.
+
+    Rows beyond ``max_rows`` or ``max_bytes`` are not fetched. Bytes are those of texts and blobs, and 8 for any
+    other value. A query that runs for ``timeout_ms`` is ended.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The finished answer to a query: column names, their SQL types and all rows."""
+    """The finished answer to a query: column names, their SQL types and its rows.
+
+    ``truncated`` says that there were more rows than the limits of the query allow.
+    """
 
     columns: list[str]
     types: list[str]
     rows: list[tuple[Any, ...]]
+    truncated: bool = False
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return all rows."""

@@ -1,19 +1,29 @@
 """Read-only SQL from people: one SELECT-like statement, its result finished before it is returned.
 
-A lazy relation would pin a transaction, and one open transaction blocks compaction. DuckDB's own
+A lazy relation would pin a transaction, and one open transaction blocks compaction. Rows are taken as
+DuckDB makes them, up to the limits; a query that takes too long is interrupted. DuckDB's own
 parser says what a statement is and which functions it calls: inside a read-only transaction alone
 CHECKPOINT, CALL, SET VARIABLE, CREATE TEMP TABLE and EXPLAIN ANALYZE COPY would still run, and in
 DuckDB 1.5 `SELECT * FROM enable_logging(...)` writes files. What SQL could reach outside the store
 is shut off where the database is opened.
 """
 
+import math
 import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import duckdb
 
-from tracestore.database.answers import QueryResult
+from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
 from tracestore.database.connection import Database
 from tracestore.errors import QueryInvalid, StoreUnavailable
+
+WATCH_EVERY_S = 0.02
+"""How often a query that may have to end is looked at."""
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
 _FUNCTION = re.compile(r'"function_name":"([^"]+)"')
@@ -27,28 +37,122 @@ _ACTING = frozenset({
 _ZONED = "wanted times without a zone, found TIMESTAMP WITH TIME ZONE; cast it, as in now()::TIMESTAMP"
 
 
-def run_query(database: Database, sql: str) -> QueryResult:
-    """Run one reading statement; QueryInvalid says what is wrong with it."""
+def run_query(
+    database: Database, sql: str, *, limits: QueryLimits | None = None, interrupt: Interrupt | None = None
+) -> QueryResult:
+    """Run one reading statement; QueryInvalid says what is wrong with it, or that it was ended.
+
+    DuckDB hands rows out while it works, so that rows beyond the limits never are.
+    """
+    limits = limits or QueryLimits()
+    with _reading(database, sql, limits, interrupt) as cursor:
+        cursor.execute(sql)
+        described = cursor.description or []
+        rows, truncated = _fetch(cursor, limits)
+    return QueryResult(
+        [column[0] for column in described], [str(column[1]) for column in described], rows, truncated
+    )
+
+
+@contextmanager
+def _reading(
+    database: Database, sql: str, limits: QueryLimits, interrupt: Interrupt | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a cursor in a read-only transaction for a statement that was checked; nothing of it outlives the block."""
     with database.reading() as cursor:
-        _check(cursor, sql)
-        try:
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
-            cursor.execute(sql)
-            described = cursor.description or []
-            rows = cursor.fetchall()
-            cursor.execute("ROLLBACK")
-        except duckdb.InterruptException as error:
-            raise QueryInvalid("query: interrupted; ask for less, or again") from error
-        except (duckdb.IOException, duckdb.FatalException) as error:
-            raise StoreUnavailable(f"query: {error}; mend the disk, then try again") from error
-        except duckdb.Error as error:
-            raise QueryInvalid(f"query: {_without_traceback(error)}") from error
-        except ImportError as error:  # DuckDB wants pytz for a time with a zone
-            raise QueryInvalid(f"query: {_ZONED}") from error
-        except KeyboardInterrupt:
-            cursor.interrupt()
-            raise
-    return QueryResult([column[0] for column in described], [str(column[1]) for column in described], rows)
+        watch = _Watch(cursor, limits.timeout_ms, interrupt)
+        with _translated(watch):
+            with watch:
+                _check(cursor, sql)
+                cursor.execute("BEGIN TRANSACTION READ ONLY")
+                try:
+                    yield cursor
+                except KeyboardInterrupt:
+                    cursor.interrupt()
+                    raise
+            cursor.execute("ROLLBACK")  # nothing interrupts it any more; after an error the cursor just closes
+
+
+class _Watch:
+    """Interrupts a cursor once its time is over or its interrupt is set, and again until the block ends.
+
+    Again, because DuckDB forgets an interrupt that comes just before a statement begins.
+    """
+
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, timeout_ms: int | None, interrupt: Interrupt | None
+    ) -> None:
+        self._cursor = cursor
+        self._interrupt = interrupt
+        self._timeout_ms = timeout_ms
+        self._ends_at = math.inf if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def why(self) -> str | None:
+        """Say why the query is to end, None as long as it may go on."""
+        if self._interrupt is not None and self._interrupt.is_set():
+            return "interrupted by whoever asked"
+        if time.monotonic() >= self._ends_at:
+            return f"wanted an answer within {self._timeout_ms} ms, found it still running"
+        return None
+
+    def __enter__(self) -> "_Watch":
+        if self._timeout_ms is not None or self._interrupt is not None:
+            self._thread = threading.Thread(target=self._run, name="tracestore-query-watch", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(WATCH_EVERY_S):
+            if self.why():
+                self._cursor.interrupt()
+
+
+@contextmanager
+def _translated(watch: _Watch) -> Iterator[None]:
+    try:
+        yield
+        if ended := watch.why():
+            raise QueryInvalid(f"query: {ended}; ask for less, or again")
+    except duckdb.InterruptException as error:
+        raise QueryInvalid(f"query: {watch.why() or 'interrupted'}; ask for less, or again") from error
+    except (duckdb.IOException, duckdb.FatalException) as error:
+        raise StoreUnavailable(f"query: {error}; mend the disk, then try again") from error
+    except duckdb.Error as error:
+        raise QueryInvalid(f"query: {_without_traceback(error)}") from error
+    except ImportError as error:  # DuckDB wants pytz for a time with a zone
+        raise QueryInvalid(f"query: {_ZONED}") from error
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> tuple[list[tuple[Any, ...]], bool]:
+    """Return the rows that the limits allow, and whether there were more."""
+    max_rows, max_bytes = limits.max_rows, limits.max_bytes
+    if max_rows is None and max_bytes is None:
+        return cursor.fetchall(), False
+    rows: list[tuple[Any, ...]] = []
+    size_bytes = 0
+    while (row := cursor.fetchone()) is not None:
+        size_bytes += _size_bytes(row)
+        if len(rows) == max_rows or (max_bytes is not None and size_bytes > max_bytes):
+            return rows, True
+        rows.append(row)
+    return rows, False
+
+
+def _size_bytes(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, list | tuple):
+        return sum(map(_size_bytes, value))
+    if isinstance(value, dict):
+        return sum(_size_bytes(key) + _size_bytes(item) for key, item in value.items())
+    return 8
 
 
 def _check(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
