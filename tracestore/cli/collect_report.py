@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from tracestore.cli.output import StatusLine, print_json_line, print_text, say
-from tracestore.cli.values import utc_text
 from tracestore.cli.wording import packed_text, pruned_text
 from tracestore.collector import (
     Collected,
@@ -27,6 +26,7 @@ from tracestore.collector import (
 )
 from tracestore.errors import TraceStoreError
 from tracestore.units import format_duration_ms, format_size_bytes
+from tracestore.views.values import utc_text
 
 RATE_WINDOW_S = 3.0
 REFRESH_S = 0.25

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from tracestore.cli.values import jsonable
 from tracestore.views.printable import escape_in_json, escape_to_one_line
+from tracestore.views.values import jsonable
 
 Progress = Callable[[int, int], None]
 """Takes what is done and what there is to do."""

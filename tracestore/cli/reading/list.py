@@ -10,8 +10,8 @@ import click
 
 from tracestore.cli.options import common_options, open_for_reading, require
 from tracestore.cli.output import print_json, print_table
-from tracestore.cli.values import utc_text
 from tracestore.errors import InputInvalid
+from tracestore.views.values import utc_text
 
 if TYPE_CHECKING:
     from tracestore.database.answers import Listed
@@ -60,7 +60,8 @@ def command(
 
 def _grouped(reader: "Reader", turns: "Sequence[Listed]") -> "list[Listed]":
     """Put each conversation above its turns, in the order of their newest turns."""
-    conversations = {listed.id: listed for listed in reader.conversations_of(turns)}
+    ids = sorted({turn.conversation_id for turn in turns if turn.conversation_id is not None})
+    conversations = {listed.id: listed for listed in reader.conversations_of(ids)}
     groups: dict[str, list[Listed]] = {}
     for turn in turns:
         group = groups.setdefault(turn.conversation_id or "", [])

@@ -18,7 +18,7 @@ from tracestore.cli.output import (
     print_text,
     say,
 )
-from tracestore.cli.values import cell_text, json_row
+from tracestore.views.values import cell_text, json_row
 
 if TYPE_CHECKING:
     from tracestore.database.answers import QueryResult

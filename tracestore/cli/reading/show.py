@@ -11,8 +11,8 @@ import click
 from tracestore.cli.finding import find_records
 from tracestore.cli.options import common_options, open_for_reading
 from tracestore.cli.output import print_json, print_line, print_text
-from tracestore.cli.values import cell_text, utc_text_of_ns
 from tracestore.errors import NotFound
+from tracestore.views.values import cell_text, utc_text_of_ns
 
 if TYPE_CHECKING:
     from tracestore.record import StoredRecord
