@@ -1,11 +1,17 @@
-"""An app asked in this process, without a socket."""
+"""An app asked in this process, without a socket; and the receiver on a socket of its own."""
 
 import asyncio
-from collections.abc import Callable
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 
 class Asking:
@@ -35,3 +41,60 @@ class Asking:
 def asking() -> Callable[..., Asking]:
     """`asking(app).get(path)` is the app's whole answer."""
     return Asking
+
+
+class Receiving:
+    """The receiver's endpoints on a real server in a thread, over a journal on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        from tracestore.serve import receiver
+        from tracestore.serve.appending import Appending
+
+        self.journal = directory
+        self.lag_bytes = 0
+        self.references: dict[str, bytes] = {}
+        self.appending = Appending(directory, lambda: 1_700_000_000_000)
+        self.received = receiver.Received()
+        app = Starlette(routes=receiver.ROUTES)
+        app.state.appending, app.state.received = self.appending, self.received
+        app.state.lag_bytes, app.state.read_ref = (lambda: self.lag_bytes), self.references.get
+        config = uvicorn.Config(app, port=0, lifespan="off", ws="none", log_config=None, http="httptools")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        deadline = time.monotonic() + 20
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(0.005)
+        assert self._server.started
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def url(self, signal: str = "traces") -> str:
+        return f"http://127.0.0.1:{self.port}/v1/{signal}"
+
+    def post(self, content: Any, signal: str = "traces", **headers: str) -> httpx.Response:
+        """Post protobuf, unless a header says otherwise: `content_type="..."`."""
+        named = {"Content-Type": "application/x-protobuf"} | {
+            name.replace("_", "-").title(): value for name, value in headers.items()
+        }
+        return httpx.post(self.url(signal), content=content, headers=named, timeout=20, trust_env=False)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What stands in the journal."""
+        paths = sorted(self.journal.glob("*.ndjson"))
+        return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        self.appending.close()
+
+
+@pytest.fixture
+def receiving(tmp_path: Path) -> Iterator[Receiving]:
+    """A receiver that listens on loopback, on the journal of the store `tmp_path/store`."""
+    directory = tmp_path / "store" / "journal"
+    directory.mkdir(parents=True, exist_ok=True)
+    server = Receiving(directory)
+    yield server
+    server.close()
