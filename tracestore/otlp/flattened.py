@@ -1,0 +1,37 @@
+"""Flattened attributes (``0.message.tool_calls.1.name``) back to the lists and objects they were."""
+
+from typing import Any
+
+_DEPTH_LIMIT = 32
+
+
+class _Node(dict[str, Any]):
+    """A level of names, told apart from a value that is a dict itself."""
+
+
+def nested(flat: dict[str, Any]) -> Any:
+    """Return the structure whose names these are; the flat names themselves where they contradict each other."""
+    root = _Node()
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        node = root
+        if len(path) > _DEPTH_LIMIT:
+            return dict(flat)
+        for part in path:
+            below = node.setdefault(part, _Node())
+            if not isinstance(below, _Node):
+                return dict(flat)
+            node = below
+        if last in node:
+            return dict(flat)
+        node[last] = value
+    return _structure(root)
+
+
+def _structure(node: Any) -> Any:
+    """Turn levels named 0, 1, 2 ... into lists; a gap would move what comes behind it, so it stays an object."""
+    if not isinstance(node, _Node):
+        return node
+    if all(str(index) in node for index in range(len(node))):
+        return [_structure(node[str(index)]) for index in range(len(node))]
+    return {name: _structure(below) for name, below in node.items()}
