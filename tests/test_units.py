@@ -1,12 +1,13 @@
 import math
 import re
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tracestore.errors import InputInvalid
-from tracestore.units import format_duration_ms, format_size_bytes, parse_duration_ms, parse_size_bytes
+from tracestore.units import format_duration_ms, format_size_bytes, parse_duration_ms, parse_since, parse_size_bytes
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
@@ -249,3 +250,21 @@ def test_a_duration_as_text_needs_its_unit(text: str) -> None:
     """Who types 7 means days; 7 ms as the age of a retention policy would keep nothing."""
     with pytest.raises(InputInvalid, match="with its unit"):
         parse_duration_ms(text)
+
+
+class TestTimes:
+    NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("text", "when"),
+        [("1h30m", datetime(2026, 11, 20, 11)), ("0", datetime(2026, 11, 20, 12, 30)),
+         ("2026-11-20", datetime(2026, 11, 20)), (" 2026-11-20T15:00 ", datetime(2026, 11, 20, 15)),
+         ("2026-11-20T15:00+02:00", datetime(2026, 11, 20, 13)), ("2026-11-20T15:00Z", datetime(2026, 11, 20, 15))],
+    )  # fmt: skip
+    def test_a_time_is_a_date_or_so_long_ago(self, text, when):
+        assert parse_since(text, "since", self.NOW) == when
+
+    @pytest.mark.parametrize("text", ["", "7", "yesterday", "20261", "9" * 30 + "d", "0001-01-01T00:00+10:00", "-1h"])
+    def test_anything_else_is_no_time(self, text):
+        with pytest.raises(InputInvalid, match="since: wanted a duration such as 1h or 2d, or a date"):
+            parse_since(text, "since", self.NOW)

@@ -1,6 +1,6 @@
-"""Durations and sizes as people write and read them.
+"""Durations, sizes and times as people write and read them.
 
-Reading is exact and strict; writing is short and rounds. Both know the same two quantities:
+Reading is exact and strict; writing is short and rounds. Both know the same quantities:
 
 =========  ==============================================================================
 duration   ``ms s m h d w``, lower case, joined from large to small: ``7d``, ``1h30m``,
@@ -9,6 +9,8 @@ duration   ``ms s m h d w``, lower case, joined from large to small: ``7d``, ``1
 size       ``b k M G T`` in steps of 1024, as this project prints them (and ``ls -h``);
            ``KiB MiB GiB TiB`` likewise; ``kB MB GB TB`` are decimal, as on the box of a
            disk. Upper or lower case. A plain number is bytes.
+time       a date with or without a time, UTC unless it says otherwise: ``2026-11-20``,
+           ``2026-11-20T15:00``; or a duration back from now. Only read.
 =========  ==============================================================================
 
 A fraction of a millisecond or byte is cut off, but never down to nothing: a limit that a typing
@@ -17,6 +19,7 @@ error turned into 0 would delete everything. Zero has to be written as zero.
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from tracestore.errors import InputInvalid
@@ -79,6 +82,20 @@ def parse_size_bytes(value: str | int | float) -> int:
     if not match or match[2] not in _SIZE_UNITS_BYTES:
         raise _invalid(value, _SIZE_WANTED)
     return _whole(Fraction(match[1]) * _SIZE_UNITS_BYTES[match[2]], value, _SIZE_WANTED)
+
+
+def parse_since(text: str, name: str, now: datetime | None = None) -> datetime:
+    """Read a time as a store has it, in UTC without a zone; InputInvalid says what ``name`` was wanted to be."""
+    now = now or datetime.now(UTC)
+    try:
+        try:
+            when = datetime.fromisoformat(text.strip())
+        except ValueError:
+            when = now - timedelta(milliseconds=parse_duration_ms(text))
+        return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+    except (InputInvalid, OverflowError) as error:
+        wanted = "a duration such as 1h or 2d, or a date such as 2026-11-20 or 2026-11-20T15:00"
+        raise InputInvalid(f"{name}: wanted {wanted}, found {text!r:.80}") from error
 
 
 def format_duration_ms(duration_ms: float | None) -> str:

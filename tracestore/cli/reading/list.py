@@ -1,8 +1,7 @@
 """`tracestore list`: conversations and their turns, newest first, without a look at any body."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,13 @@ import click
 
 from tracestore.cli.options import common_options, open_for_reading, require
 from tracestore.cli.output import print_json, print_table
-from tracestore.errors import InputInvalid
+from tracestore.units import format_duration_ms, format_size_bytes, parse_since
 from tracestore.views.values import utc_text
 
 if TYPE_CHECKING:
     from tracestore.database.answers import Listed
     from tracestore.database.reader import Reader
+    from tracestore.remote.reader import RemoteReader
 
 DEFAULT_LIMIT = 20
 
@@ -49,7 +49,7 @@ def command(
     among the newest. Tokens are input + output.
     """
     require(not (only_turns and only_conversations), "--turns and --conversations: wanted one of them, found both")
-    earliest = _since(since)
+    earliest = None if since is None else parse_since(since, "--since")
     with open_for_reading(store) as opened:
         find = opened.reader.conversations if only_conversations else opened.reader.turns
         listed = find(limit, since=earliest, status=status, conversation_id=conversation)
@@ -58,7 +58,7 @@ def command(
     _print(listed, as_json)
 
 
-def _grouped(reader: "Reader", turns: "Sequence[Listed]") -> "list[Listed]":
+def _grouped(reader: "Reader | RemoteReader", turns: "Sequence[Listed]") -> "list[Listed]":
     """Put each conversation above its turns, in the order of their newest turns."""
     ids = sorted({turn.conversation_id for turn in turns if turn.conversation_id is not None})
     conversations = {listed.id: listed for listed in reader.conversations_of(ids)}
@@ -75,10 +75,8 @@ def _print(listed: "Sequence[Listed]", as_json: bool) -> None:
     if as_json:
         print_json([_members(item) for item in listed])
     elif listed:
-        from tracestore.units import format_duration_ms, format_size_bytes
-
         has_levels = len({item.level for item in listed}) > 1
-        rows = [_cells(item, has_levels, format_duration_ms, format_size_bytes) for item in listed]
+        rows = [_cells(item, has_levels) for item in listed]
         print_table(_COLUMNS, rows, _RIGHT)
 
 
@@ -87,35 +85,16 @@ def _members(item: "Listed") -> dict[str, Any]:
     return asdict(item) | times
 
 
-def _cells(
-    item: "Listed", has_levels: bool, duration: Callable[[float], str], size: Callable[[int], str]
-) -> list[str]:
+def _cells(item: "Listed", has_levels: bool) -> list[str]:
     is_turn = item.level == "turn"
     return [
         f"  {item.id}" if is_turn and has_levels else item.id,
         utc_text(item.started_at, timespec="seconds"),
-        duration(item.duration_ms),
+        format_duration_ms(item.duration_ms),
         item.status,
         (item.name or "") if is_turn else f"({item.turns} turn{'' if item.turns == 1 else 's'})",
         str(item.requests),
         str(item.errors),
         "" if item.input_tokens is None else f"{item.input_tokens}+{item.output_tokens or 0}",
-        "" if item.body_bytes is None else size(item.body_bytes),
+        "" if item.body_bytes is None else format_size_bytes(item.body_bytes),
     ]
-
-
-def _since(text: str | None) -> datetime | None:
-    """Read a duration back from now, or a date with or without a time; UTC unless it says otherwise."""
-    from tracestore.units import parse_duration_ms
-
-    if text is None:
-        return None
-    try:
-        when = datetime.fromisoformat(text.strip())
-    except ValueError:
-        try:
-            return datetime.now(UTC).replace(tzinfo=None) - timedelta(milliseconds=parse_duration_ms(text))
-        except (InputInvalid, OverflowError) as error:
-            wanted = "a duration such as 1h or 2d, or a date such as 2026-11-20 or 2026-11-20T15:00"
-            raise InputInvalid(f"--since: wanted {wanted}, found {text!r:.80}") from error
-    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
