@@ -7,7 +7,7 @@ from tracestore.maintenance.summary import PackReport, PruneSummary
 from tracestore.units import format_size_bytes
 
 if TYPE_CHECKING:
-    from tracestore.store import TraceStore
+    pass
 
 
 def pruned_text(summary: PruneSummary) -> str:
@@ -53,13 +53,6 @@ def _afterwards(report: PackReport) -> Iterator[str]:
 def _waiting(size_bytes: int, files: int | None = None) -> str:
     what = "" if files is None else f" in {files:,} replaced files"
     return f"{format_size_bytes(size_bytes)}{what} wait an hour for a running copy (tracestore pack --grace 0: none)"
-
-
-def stats_of(store: "TraceStore") -> dict[str, Any]:
-    """Return the figures of a store, their times as ISO 8601."""
-    stats = store.stats()
-    times = {key: stats[key].replace(" ", "T") + "Z" for key in ("oldest", "newest") if stats[key] is not None}
-    return stats | times
 
 
 def stats_text(stats: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from tracestore.cli.finding import find_record
 from tracestore.cli.options import common_options, open_for_reading
 from tracestore.cli.output import print_json
 from tracestore.errors import NotFound
+from tracestore.views.answers import gone_text
 
 if TYPE_CHECKING:
     from tracestore.store import TraceStore
@@ -30,7 +31,7 @@ def command(id_: str, store: Path, as_json: bool) -> None:
         digest = _digest(opened, id_)
         body = opened.get_body(digest)
         if body is None:
-            raise NotFound(f"{store}: {_why_gone(opened, digest)}")
+            raise NotFound(f"{store}: {gone_text(digest, opened.reader.body_state(bytes.fromhex(digest)))}")
     if as_json:
         return print_json({"digest": digest, "size_bytes": len(body)} | _encoded(body))
     sys.stdout.buffer.write(body)
@@ -50,15 +51,6 @@ def _digest(store: "TraceStore", id_: str) -> str:
     if record.body_digest is None:
         raise NotFound(f"{store.path}: record {id_} has no body")
     return record.body_digest
-
-
-def _why_gone(store: "TraceStore", digest: str) -> str:
-    state = store.reader.body_state(bytes.fromhex(digest))
-    if state == "evicted":
-        return f"the body {digest} was evicted to keep under the byte cap; its records are still there"
-    if state is None:
-        return f"no body {digest}"
-    return f"the body {digest} is lost: its file is gone; tracestore verify shows what else is"
 
 
 def _encoded(body: bytes) -> dict[str, str]:

@@ -1,15 +1,15 @@
 """`tracestore list`: conversations and their turns, newest first, without a look at any body."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tracestore.cli.options import common_options, open_for_reading, require
 from tracestore.cli.output import print_json, print_table
 from tracestore.units import format_duration_ms, format_size_bytes, parse_since
+from tracestore.views.answers import listed_members
 from tracestore.views.values import utc_text
 
 if TYPE_CHECKING:
@@ -73,16 +73,11 @@ def _grouped(reader: "Reader | RemoteReader", turns: "Sequence[Listed]") -> "lis
 
 def _print(listed: "Sequence[Listed]", as_json: bool) -> None:
     if as_json:
-        print_json([_members(item) for item in listed])
+        print_json([listed_members(item) for item in listed])
     elif listed:
         has_levels = len({item.level for item in listed}) > 1
         rows = [_cells(item, has_levels) for item in listed]
         print_table(_COLUMNS, rows, _RIGHT)
-
-
-def _members(item: "Listed") -> dict[str, Any]:
-    times = {"started_at": utc_text(item.started_at), "ended_at": utc_text(item.ended_at)}
-    return asdict(item) | times
 
 
 def _cells(item: "Listed", has_levels: bool) -> list[str]:

@@ -18,6 +18,7 @@ from tracestore.cli.output import (
     print_text,
     say,
 )
+from tracestore.views.answers import schema_members
 from tracestore.views.values import cell_text, json_row
 
 if TYPE_CHECKING:
@@ -30,16 +31,6 @@ SHOWN_ROWS = 1000
 _NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
 
 _EXPLAINED = ["explain_key", "explain_value"]
-
-_VIEWS = {
-    "records": "one row a record, as it was written; attributes, links and extra are JSON",
-    "bodies": "one row a body, however often it was sent; state is present, evicted or lost",
-    "spans": "open and close joined; status is ok, error or open",
-    "requests": "spans that name a model: provider calls, with tokens and the digests of both bodies",
-    "turns": "one row a turn; status is error, open or ok",
-    "conversations": "one row a conversation, summed over its turns",
-}
-
 
 @click.command(
     "query",
@@ -97,14 +88,10 @@ def _print_rows(result: "QueryResult") -> None:
 
 
 def _print_schema(store: "TraceStore", as_json: bool) -> None:
-    views: dict[str, dict[str, str]] = {}
-    for view, column, type_ in store.schema():
-        views.setdefault(view, {})[column] = type_
+    views = schema_members(store.schema())
     if as_json:
-        return print_json(
-            [{"view": view, "about": _VIEWS[view], "columns": columns} for view, columns in views.items()]
-        )
-    for number, (view, columns) in enumerate(views.items()):
-        print_text(f"{'' if not number else chr(10)}{view}: {_VIEWS[view]}")
-        for column, type_ in columns.items():
+        return print_json(views)
+    for number, view in enumerate(views):
+        print_text(f"{'' if not number else chr(10)}{view['view']}: {view['about']}")
+        for column, type_ in view["columns"].items():
             print_text(f"  {column:<22} {type_}")

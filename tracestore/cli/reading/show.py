@@ -1,10 +1,8 @@
 """`tracestore show`: every field of a record, or of all records of a span."""
 
-import base64
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +10,8 @@ from tracestore.cli.finding import find_records
 from tracestore.cli.options import common_options, open_for_reading
 from tracestore.cli.output import print_json, print_line, print_text
 from tracestore.errors import NotFound
-from tracestore.views.values import cell_text, utc_text_of_ns
+from tracestore.views.answers import record_members
+from tracestore.views.values import cell_text
 
 if TYPE_CHECKING:
     from tracestore.record import StoredRecord
@@ -38,7 +37,7 @@ def command(id_: str, with_body: bool, store: Path, as_json: bool) -> None:
             if record.body_digest is not None and not with_body:
                 record.body_state = opened.reader.body_state(bytes.fromhex(record.body_digest)) or "lost"
     if as_json:
-        print_json([_members(record, with_body) for record in records])
+        print_json([record_members(record, with_body=with_body) for record in records])
     else:
         _print(records)
 
@@ -49,22 +48,11 @@ def _unknown(store: "TraceStore", id_: str) -> NotFound:
     return NotFound(f"{store.path}: no record or span {id_!r:.80}; {hint}")
 
 
-def _members(record: "StoredRecord", with_body: bool) -> dict[str, Any]:
-    """Return the fields by name, the time also for people."""
-    members: dict[str, Any] = {"time": utc_text_of_ns(record.timestamp_ns)}
-    members |= {field.name: getattr(record, field.name) for field in fields(record) if field.name != "body"}
-    if with_body and isinstance(record.body, bytes):
-        members |= {"body": base64.b64encode(record.body).decode(), "body_encoding": "base64"}
-    elif with_body:
-        members["body"] = record.body
-    return members
-
-
 def _print(records: "Sequence[StoredRecord]") -> None:
     for number, record in enumerate(records):
         if number:
             print_text("")
-        for name, value in _members(record, with_body=False).items():
+        for name, value in record_members(record, with_body=False).items():
             if value is not None and value != {}:
                 print_line(f"{name}: {cell_text(value)}")
         if isinstance(record.body, bytes):

@@ -6,7 +6,8 @@ import click
 
 from tracestore.cli.options import common_options, open_for_reading
 from tracestore.cli.output import print_json, print_text
-from tracestore.cli.wording import stats_of, stats_text
+from tracestore.cli.wording import stats_text
+from tracestore.views.answers import stats_members
 
 
 @click.command("stats", short_help="Count what is stored, and what it costs.")
@@ -18,7 +19,7 @@ def command(store: Path, as_json: bool) -> None:
     once, blob_bytes_on_disk whole disk blocks as du does.
     """
     with open_for_reading(store) as opened:
-        stats = stats_of(opened)
+        stats = stats_members(opened.stats())
     if as_json:
         print_json(stats)
     else:

@@ -12,12 +12,13 @@ import click
 from tracestore.cli.demo_session import DemoSession
 from tracestore.cli.options import json_option, open_for_writing
 from tracestore.cli.output import print_json, print_table, print_text
-from tracestore.cli.wording import packed_text, stats_of, stats_text
+from tracestore.cli.wording import packed_text, stats_text
 from tracestore.collector import Collector, Event
 from tracestore.journal import SegmentWriter
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.summary import PackReport
 from tracestore.units import format_size_bytes
+from tracestore.views.answers import stats_members
 from tracestore.views.values import cell_text, json_row
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _run(store: "TraceStore") -> _Shown:
         inserted=inserted,
         view=view,
         packed=packed,
-        stats=stats_of(store),
+        stats=stats_members(store.stats()),
         answer=store.sql(QUESTION),
     )
 
