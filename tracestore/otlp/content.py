@@ -118,7 +118,8 @@ def _place(name: str) -> tuple[Side, str] | None:
     flattened = _FLATTENED.match(name)
     if flattened is None:
         return None
-    return ("request" if flattened[1] in _REQUEST_PREFIXES else "response"), flattened[1]
+    is_request = flattened[1] in _REQUEST_PREFIXES or name.endswith(".embedding.text")  # beside its vector
+    return ("request" if is_request else "response"), flattened[1]
 
 
 def _place_of_coding_agent(name: str, event: str) -> tuple[Side, str] | None:
