@@ -13,6 +13,7 @@ from isal import isal_zlib
 from starlette.requests import Request
 
 from tracestore.errors import InputInvalid, TraceStoreError
+from tracestore.otlp import JSON, PROTOBUF
 
 LIMIT_BYTES = 64 * 1024 * 1024
 ROOM_BYTES = 2 * LIMIT_BYTES
@@ -20,8 +21,6 @@ ROOM_BYTES = 2 * LIMIT_BYTES
 READ_TIMEOUT_S = 30.0
 RETRY_SOON_S = 1
 
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
 _GZIP = 31  # "wbits" of one gzip member with its checksum and length
 _StreamError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub declares an instance of it
 

@@ -28,12 +28,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracestore import otlp
-from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
+from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable, message_of
 from tracestore.journal import LINE_LIMIT_BYTES
 from tracestore.record import encode_line
 from tracestore.serve import incoming
 from tracestore.serve.appending import Behind
-from tracestore.serve.incoming import JSON, RETRY_SOON_S, Refused, Room
+from tracestore.serve.incoming import RETRY_SOON_S, Refused, Room
 
 LAG_LIMIT_BYTES = 1024 * 1024 * 1024
 """Journal that the collector has not read: beyond it the disk fills up faster than anybody can look."""
@@ -86,7 +86,7 @@ class _Batch(NamedTuple):
 async def _receive(signal: Signal, request: Request) -> Response:
     """Answer one request, in the content type it came in."""
     received: Received = request.app.state.received
-    content_type = JSON
+    content_type = otlp.JSON  # which people can read, where a client sent neither
     try:
         content_type = incoming.content_type_of(request)
         return await _taken(signal, request, content_type)
@@ -99,7 +99,7 @@ async def _receive(signal: Signal, request: Request) -> Response:
     except Behind as error:
         status, message, headers = 503, str(error), {"Retry-After": str(RETRY_SOON_S)}
     except StoreUnavailable as error:  # full, read-only, failing: none of it is the client's fault
-        status, message, headers = 503, str(error), {"Retry-After": str(RETRY_LATER_S)}
+        status, message, headers = 503, message_of(error), {"Retry-After": str(RETRY_LATER_S)}
     if status == 503:
         received.postponed_requests += 1
     else:
@@ -131,9 +131,7 @@ async def _taken(signal: Signal, request: Request, content_type: str) -> Respons
     return Response(otlp.success(signal, content_type, batch.rejected, message), media_type=content_type)
 
 
-def _decoded(
-    signal: Signal, content: bytes, zipped: bool, content_type: str, read_ref: Callable[[str], bytes | None]
-) -> _Batch:
+def _decoded(signal: Signal, content: bytes, zipped: bool, content_type: str, read_ref: otlp.ReadRef) -> _Batch:
     """Turn a body into journal lines; InputInvalid when it is none."""
     if zipped:
         content = incoming.unzipped(content)
