@@ -62,12 +62,12 @@ SELECT record_id::UUID, make_timestamp_ns(timestamp_ns), make_timestamp_ns($inse
 FROM batch
 """
 
-SELECT = """
-SELECT seq, record_id, epoch_ns(timestamp), kind, extension_id, conversation_id, turn_id, span_id, parent_span_id,
+COLUMNS = """
+    seq, record_id, epoch_ns(timestamp), kind, extension_id, conversation_id, turn_id, span_id, parent_span_id,
     name, level, msg, duration_ms, status, attributes, links, extra, producer_id, body_digest,
     body_size_bytes, exact
-FROM raw.records
 """
+SELECT = f"SELECT {COLUMNS} FROM raw.records"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -133,7 +133,7 @@ def wanted_table(rows: Sequence[Row]) -> arrow.Table:
 
 
 def stored_records(rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
-    """Build records from rows of ``SELECT``, by time and then as inserted, their bodies still to be fetched.
+    """Build records from rows of ``COLUMNS``, by time and then as inserted, their bodies still to be fetched.
 
     The rows of a turn are few: sorting them here is a millisecond cheaper than in SQL.
     """
