@@ -82,6 +82,14 @@ class QueryResult:
         return _library("pyarrow").table(columns)
 
 
+@dataclass(frozen=True, slots=True)
+class ArrowResult:
+    """The finished answer to a query as an Arrow IPC stream; ``truncated`` as for QueryResult."""
+
+    stream: bytes
+    truncated: bool
+
+
 def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)

@@ -359,6 +359,7 @@ def _settings(path: Path | None, scratch: Path | None, read_only: bool) -> _Sett
         "temp_directory": str(spill),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        "python_enable_replacements": False,  # else FROM x is a variable of whoever called
     }
 
 

@@ -1,15 +1,11 @@
 """Read-only SQL from people: one SELECT-like statement, its result finished before it is returned.
 
 A lazy relation would pin a transaction, and one open transaction blocks compaction. Rows are taken as
-DuckDB makes them, up to the limits; a query that takes too long is interrupted. DuckDB's own
-parser says what a statement is and which functions it calls: inside a read-only transaction alone
-CHECKPOINT, CALL, SET VARIABLE, CREATE TEMP TABLE and EXPLAIN ANALYZE COPY would still run, and in
-DuckDB 1.5 `SELECT * FROM enable_logging(...)` writes files. What SQL could reach outside the store
-is shut off where the database is opened.
+DuckDB makes them, up to the limits; a query that takes too long is interrupted. `sandbox` says what
+a statement may be, and it runs in a read-only transaction.
 """
 
 import math
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,22 +14,14 @@ from typing import Any
 
 import duckdb
 
+from tracestore.database import sandbox
 from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
 from tracestore.database.connection import Database
-from tracestore.errors import QueryInvalid, StoreUnavailable
+from tracestore.errors import QueryInvalid, StoreUnavailable, TraceStoreError
 
 WATCH_EVERY_S = 0.02
 """How often a query that may have to end is looked at."""
 
-_EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
-_FUNCTION = re.compile(r'"function_name":"([^"]+)"')
-_ACTING = frozenset({
-    "checkpoint", "force_checkpoint", "enable_logging", "disable_logging", "truncate_duckdb_logs", "write_log",
-    "enable_profiling", "disable_profiling", "query", "query_table", "json_execute_serialized_sql",
-    "create_external_resource", "destroy_external_resource", "register_external_resource",
-    "deregister_external_resource", "register_external_resource_type",
-})  # fmt: skip
-"""Functions that a SELECT can call and that change something, or run SQL that is not seen here."""
 _ZONED = "wanted times without a zone, found TIMESTAMP WITH TIME ZONE; cast it, as in now()::TIMESTAMP"
 
 
@@ -45,7 +33,7 @@ def run_query(
     DuckDB hands rows out while it works, so that rows beyond the limits never are.
     """
     limits = limits or QueryLimits()
-    with _reading(database, sql, limits, interrupt) as cursor:
+    with reading(database, sql, limits, interrupt) as cursor:
         cursor.execute(sql)
         described = cursor.description or []
         rows, truncated = _fetch(cursor, limits)
@@ -55,21 +43,26 @@ def run_query(
 
 
 @contextmanager
-def _reading(
+def reading(
     database: Database, sql: str, limits: QueryLimits, interrupt: Interrupt | None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a cursor in a read-only transaction for a statement that was checked; nothing of it outlives the block."""
+    """Give a cursor in a read-only transaction for a statement that may run; nothing of it outlives the block.
+
+    Errors of DuckDB in the block become QueryInvalid or StoreUnavailable.
+    """
     with database.reading() as cursor:
         watch = _Watch(cursor, limits.timeout_ms, interrupt)
         with _translated(watch):
             with watch:
-                _check(cursor, sql)
+                sandbox.check(cursor, sql)
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 try:
                     yield cursor
                 except KeyboardInterrupt:
                     cursor.interrupt()
                     raise
+                if watch.why():  # what came of it may be a part
+                    raise QueryInvalid("query: interrupted")
             cursor.execute("ROLLBACK")  # nothing interrupts it any more; after an error the cursor just closes
 
 
@@ -118,16 +111,22 @@ class _Watch:
 def _translated(watch: _Watch) -> Iterator[None]:
     try:
         yield
-        if ended := watch.why():
-            raise QueryInvalid(f"query: {ended}; ask for less, or again")
-    except duckdb.InterruptException as error:
-        raise QueryInvalid(f"query: {watch.why() or 'interrupted'}; ask for less, or again") from error
-    except (duckdb.IOException, duckdb.FatalException) as error:
-        raise StoreUnavailable(f"query: {error}; mend the disk, then try again") from error
-    except duckdb.Error as error:
-        raise QueryInvalid(f"query: {_without_traceback(error)}") from error
-    except ImportError as error:  # DuckDB wants pytz for a time with a zone
-        raise QueryInvalid(f"query: {_ZONED}") from error
+    except (duckdb.Error, ImportError, QueryInvalid) as error:
+        if why := watch.why():
+            raise QueryInvalid(f"query: {why}; ask for less, or again") from error
+        raise _ours(error) from error
+
+
+def _ours(error: Exception) -> TraceStoreError:
+    if isinstance(error, QueryInvalid):
+        return error
+    if isinstance(error, duckdb.InterruptException):  # by a compaction that waited for this query
+        return QueryInvalid("query: interrupted; ask for less, or again")
+    if isinstance(error, duckdb.IOException | duckdb.FatalException):
+        return StoreUnavailable(f"query: {error}; mend the disk, then try again")
+    if isinstance(error, ImportError) or "pytz" in str(error):  # DuckDB wants pytz for a time with a zone
+        return QueryInvalid(f"query: {_ZONED}")
+    return QueryInvalid(f"query: {error}")
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> tuple[list[tuple[Any, ...]], bool]:
@@ -153,34 +152,3 @@ def _size_bytes(value: Any) -> int:
     if isinstance(value, dict):
         return sum(_size_bytes(key) + _size_bytes(item) for key, item in value.items())
     return 8
-
-
-def _check(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-    found = _statement_type(cursor, sql)
-    explain = _EXPLAIN.match(sql)
-    if found == "EXPLAIN" and explain:  # EXPLAIN ANALYZE runs what it explains, be it a COPY into a file
-        sql = sql[explain.end() :]
-        found = _statement_type(cursor, sql)
-    tree = cursor.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    if found != "SELECT" or tree is None or tree[0].startswith('{"error":true'):
-        raise QueryInvalid(f"query: wanted a SELECT or EXPLAIN SELECT (this is read-only), found {found}")
-    called = {name.lower() for name in _FUNCTION.findall(tree[0])}
-    if acting := sorted(called & _ACTING):
-        raise QueryInvalid(f"query: wanted functions that only read, found {acting[0]}")
-
-
-def _statement_type(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
-    try:
-        sql.encode()
-        statements = cursor.extract_statements(sql)
-    except UnicodeEncodeError as error:
-        raise QueryInvalid(f"query: wanted Unicode text, found a lone surrogate at {error.start}") from error
-    except duckdb.Error as error:
-        raise QueryInvalid(f"query: {error}") from error
-    if len(statements) != 1:
-        raise QueryInvalid(f"query: wanted one statement, found {len(statements)}")
-    return str(statements[0].type.name)
-
-
-def _without_traceback(error: duckdb.Error) -> str:
-    return _ZONED if "pytz" in str(error) else str(error)
