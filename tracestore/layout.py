@@ -5,6 +5,7 @@
     STORE/
       FORMAT           JSON, written once
       lock             held by the one writer; names its process and command
+      socket           where that process answers while it collects
       records.duckdb   rows
       journal/         default place of segments, and rejected.ndjson
         inserted/      the segments of `insert_records`
@@ -50,6 +51,11 @@ class StoreLayout:
     def lock(self) -> Path:
         """The file that a writer holds."""
         return self.root / "lock"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket of the process that collects."""
+        return self.root / "socket"
 
     @property
     def database(self) -> Path:

@@ -16,7 +16,7 @@ Exit codes:
   1    verify found damage, repair left some, an import left something out, or the unexpected
   2    bad usage, value or SQL; prune without a rule
   3    no store at the path, or a damaged one
-  4    another process holds the store
+  4    another process holds the store, and does not answer for it
   5    no such turn, record, span or body, or the body is gone
   6    disk or database unavailable
   7    prune refused, because what would go does not add up
@@ -34,6 +34,7 @@ main = CommandGroup(
     families={
         "recording": {
             "collect": "Move journal lines into the store, until stopped.",
+            "serve": "Collect, take OpenTelemetry, and answer over HTTP.",
             "import": "Bring in what another trace store holds.",
             "demo": "Record, collect and look at an example session.",
         },

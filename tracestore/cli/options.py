@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import click
 
 from tracestore.cli.output import say
-from tracestore.errors import InputInvalid
+from tracestore.errors import InputInvalid, StoreLocked
 
 if TYPE_CHECKING:
     from tracestore.maintenance.retention import RetentionPolicy
@@ -91,6 +91,18 @@ def open_for_writing(
     for notice in store.notices:
         notify(notice)
     return store
+
+
+def open_for_upkeep(path: Path) -> "TraceStore":
+    """Open a store for this process alone, or ask the process that holds it and answers for it."""
+    try:
+        return open_for_writing(path, create=False)
+    except StoreLocked:
+        store = open_for_reading(path)
+        if store.is_remote:
+            return store
+        store.close()
+        raise
 
 
 def require(condition: object, message: str) -> None:

@@ -1,6 +1,6 @@
 """The collector: moves journal lines into the store, prunes and packs on a cadence.
 
-It looks at the journal every ``POLL_S``, drains what is there batch by batch, and reports what
+It looks at its journals every ``POLL_S``, drains what is there batch by batch, and reports what
 happens as values; who prints them is not its business. A segment is read as far as it went at that
 look, so that a producer who never pauses holds up neither other segments nor the end of a run.
 What stops it is a signal or a disk that refuses: a bad line never does, a prune or a packing that
@@ -10,7 +10,7 @@ Nothing is lost by a crash at any point: a position moves only in the transactio
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tracestore.collector.background import BackgroundPacking
@@ -26,7 +26,7 @@ from tracestore.collector.events import (
     Torn,
 )
 from tracestore.errors import TraceStoreError
-from tracestore.journal import SegmentChanged, Unread
+from tracestore.journal import JournalFollower, SegmentChanged, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.pin import SnapshotRequest
 from tracestore.maintenance.retention import RetentionPolicy
@@ -55,7 +55,7 @@ class Stop(Protocol):
 
 
 class Collector:
-    """Collects one journal into one store, in the thread that calls it."""
+    """Collects journals into one store, in the thread that calls it."""
 
     def __init__(
         self,
@@ -63,12 +63,14 @@ class Collector:
         journal: str,
         report: Report,
         *,
+        also: Sequence[str] = (),
         policy: RetentionPolicy | None = None,
         prune_every_s: float = PRUNE_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``also`` are further journals, each a file or a directory as ``journal`` is."""
         self._store = store
-        self._follower = store.follow_journal(journal)
+        self._followers = [store.follow_journal(path) for path in (journal, *also)]
         self._request = SnapshotRequest(StoreLayout(store.path))
         self._report = report
         self._policy = policy
@@ -99,9 +101,9 @@ class Collector:
     def drain(self) -> None:
         """Collect everything that is there now; what is appended meanwhile may stay."""
         done: set[int] = set()
-        while waiting := [unread for unread in self._look() if unread.position.segment_id not in done]:
-            for unread in waiting:
-                if self._read(unread, stop=None):
+        while waiting := [offer for offer in self._look() if offer[1].position.segment_id not in done]:
+            for follower, unread in waiting:
+                if self._read(follower, unread, stop=None):
                     done.add(unread.position.segment_id)
 
     def prune_when_due(self) -> None:
@@ -144,9 +146,10 @@ class Collector:
             self._report(SnapshotFailed(error))
 
     def close(self) -> None:
-        """End packing, and let the journal go."""
+        """End packing, and let the journals go."""
         self._end_packing()
-        self._follower.close()
+        for follower in self._followers:
+            follower.close()
 
     def _maintain(self) -> None:
         self.prune_when_due()
@@ -169,10 +172,10 @@ class Collector:
             return False
 
     def _collect_once(self, stop: Stop) -> bool:
-        """Look at the journal once and read what is there; False when it brought nothing."""
+        """Look at the journals once and read what is there; False when that brought nothing."""
         before = self._total
-        for unread in self._look():
-            self._read(unread, stop)
+        for follower, unread in self._look():
+            self._read(follower, unread, stop)
             if stop.is_set():
                 break
         return self._total != before
@@ -181,19 +184,23 @@ class Collector:
     def _total(self) -> tuple[int, int, int]:
         return self._inserted, self._duplicates, self._rejected
 
-    def _look(self) -> list[Unread]:
-        poll = self._follower.poll()
-        for notice in poll.notices:
-            self._report(notice)
-        self._waiting_bytes = sum(unread.segment.size_bytes - unread.position.offset for unread in poll.unread)
-        return poll.unread
+    def _look(self) -> list[tuple[JournalFollower, Unread]]:
+        """Return what there is to read, and whose it is."""
+        offers: list[tuple[JournalFollower, Unread]] = []
+        for follower in self._followers:
+            poll = follower.poll()
+            for notice in poll.notices:
+                self._report(notice)
+            offers += [(follower, unread) for unread in poll.unread]
+        self._waiting_bytes = sum(unread.segment.size_bytes - unread.position.offset for _, unread in offers)
+        return offers
 
-    def _read(self, unread: Unread, stop: Stop | None) -> bool:
+    def _read(self, follower: JournalFollower, unread: Unread, stop: Stop | None) -> bool:
         """Read a segment as far as it goes now; False when that did not succeed and a new look is due."""
         segment, offset = unread.segment, unread.position.offset
         try:
             end = segment.size_bytes
-            for drained in self._store.drain(unread, self._follower.commit):
+            for drained in self._store.drain(unread, follower.commit):
                 offset += drained.journal_bytes
                 self._note_torn(unread, drained.torn_bytes if not drained.journal_bytes else 0)
                 if drained.journal_bytes:

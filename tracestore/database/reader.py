@@ -70,6 +70,14 @@ class Reader:
         state: BodyState | None = row[0] if row else None
         return state
 
+    def body_states(self, digests: Sequence[bytes]) -> dict[bytes, BodyState]:
+        """Return what the ledger says of many bodies in one look; those it never heard of are left out."""
+        with translated("reading the ledger"), self._database.reading() as cursor:
+            rows = cursor.execute(
+                "SELECT digest, state FROM raw.bodies WHERE digest IN (SELECT unnest(?::BLOB[]))", [list(digests)]
+            ).fetchall()
+        return dict(rows)
+
     def conversations(
         self, limit: int, *, since: datetime | None, status: str | None, conversation_id: str | None
     ) -> list[Listed]:
@@ -77,10 +85,9 @@ class Reader:
         filters = {"ended_at >= ?": since, "status = ?": status, "conversation_id = ?": conversation_id}
         return self._list("conversation", filters, limit)
 
-    def conversations_of(self, turns: Sequence[Listed]) -> list[Listed]:
-        """Return the conversations that these turns belong to, newest first."""
-        ids = list({turn.conversation_id for turn in turns if turn.conversation_id is not None})
-        return self._list("conversation", {"list_contains(?, conversation_id)": ids}, len(ids)) if ids else []
+    def conversations_of(self, ids: Sequence[str]) -> list[Listed]:
+        """Return the conversations with these ids, newest first."""
+        return self._list("conversation", {"list_contains(?, conversation_id)": list(ids)}, len(ids)) if ids else []
 
     def turns(
         self, limit: int, *, since: datetime | None, status: str | None, conversation_id: str | None

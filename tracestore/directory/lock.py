@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +25,13 @@ _RETRY_S = 0.02
 
 
 class StoreLock:
-    """Held from construction until ``release``; StoreLocked when somebody else is in the way."""
+    """Held from construction until ``release``; StoreLocked when somebody else is in the way.
 
-    def __init__(self, path: Path, *, shared: bool) -> None:
+    It waits ``WAIT_S`` for a holder to finish, unless ``is_pointless`` says that it will not.
+    """
+
+    def __init__(self, path: Path, *, shared: bool, is_pointless: Callable[[], bool] = lambda: False) -> None:
+        self._is_pointless = is_pointless
         try:
             flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
             self._fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
@@ -50,7 +55,7 @@ class StoreLock:
             try:
                 return fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._is_pointless():
                     raise
                 time.sleep(_RETRY_S)
 

@@ -4,6 +4,7 @@ A store is made only where nothing is: a mistyped path is an error, never a new 
 order of creation leaves a directory that the next opening finishes: lock, ``FORMAT``, the rest.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tracestore.directory import durable
@@ -13,9 +14,12 @@ from tracestore.errors import StoreBroken, StoreNotFound
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE, StoreLayout, check_format, format_text, refuse_links
 
 
-def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayout, StoreLock]:
+def lock_store(
+    path: Path, *, create: bool, read_only: bool, is_answered: Callable[[Path], bool] = lambda socket: False
+) -> tuple[StoreLayout, StoreLock]:
     """Lock the store at ``path``, making its directory first where that is allowed and nothing is there.
 
+    ``is_answered`` tells whether the store's holder answers at its socket: then nobody waits for it to end.
     Raises StoreNotFound, StoreBroken or StoreLocked; creates nothing then.
     """
     layout = StoreLayout(path)
@@ -30,7 +34,7 @@ def lock_store(path: Path, *, create: bool, read_only: bool) -> tuple[StoreLayou
             check_format(layout.format.read_bytes(), layout.format)  # before anything is made there
             if read_only and not layout.lock.exists():
                 layout.lock.touch(mode=FILE_MODE)
-        lock = StoreLock(layout.lock, shared=read_only)
+        lock = StoreLock(layout.lock, shared=read_only, is_pointless=lambda: is_answered(layout.socket))
         try:
             if is_new:
                 durable.write_file(layout.format, format_text())

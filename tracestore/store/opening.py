@@ -18,10 +18,15 @@ from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.opening import lock_store, mark_no_pack, may_pack, needs_database
 from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable
 from tracestore.layout import StoreLayout
+from tracestore.remote.sockets import is_answered
+from tracestore.store.reading import Reading
+from tracestore.store.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from tracestore.database.reader import Reader
     from tracestore.maintenance.rebuild import Rebuilt
+    from tracestore.remote.reader import RemoteReader
+    from tracestore.remote.store import RemoteStore
     from tracestore.store.write_side import WriteSide
 
 
@@ -54,7 +59,13 @@ class OpenStore:
         self._keep_journal = keep_journal
         self._no_pack = no_pack
         self._on_rebuild = on_rebuild
-        layout = self._open_directory(create=create, read_only=read_only)
+        self._remote: RemoteStore | None = None
+        try:
+            layout = self._open_directory(create=create, read_only=read_only)
+        except StoreLocked as locked:
+            if not (read_only and self._ask_holder(locked)):
+                raise
+            return
         if read_only and self._is_behind(layout):
             self.close()
             self._catch_up()
@@ -89,7 +100,7 @@ class OpenStore:
     def memory(cls, *, now_ns: Callable[[], int] = time.time_ns) -> Self:
         """Open a store that lives in this process; its journal is a temporary directory."""
         store = cls.__new__(cls)
-        store.notices, store.rebuilt = [], None
+        store.notices, store.rebuilt, store._remote = [], None, None
         store._now_ns, store._keep_journal, store._no_pack = now_ns, False, False
         with ExitStack() as stack:
             store.path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracestore-")))
@@ -99,10 +110,14 @@ class OpenStore:
         return store
 
     @property
-    def reader(self) -> "Reader":
+    def reader(self) -> "Reader | RemoteReader":
         """Lists, spans and single records, without bodies."""
-        self._settle()
-        return self._reader
+        return self._reading.reader
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether another process holds the store, and answers for it."""
+        return self._remote is not None
 
     def snapshot(self) -> Path | None:
         """Take a snapshot now; returns its directory, or None for a store in memory.
@@ -132,7 +147,7 @@ class OpenStore:
 
     def _open_directory(self, *, create: bool, read_only: bool) -> StoreLayout:
         with ExitStack() as stack:
-            layout, lock = lock_store(self.path, create=create, read_only=read_only)
+            layout, lock = lock_store(self.path, create=create, read_only=read_only, is_answered=is_answered)
             stack.callback(lock.release)
             if self._no_pack and not read_only:
                 mark_no_pack(layout)
@@ -157,11 +172,13 @@ class OpenStore:
         except (StoreLocked, StoreUnavailable) as error:
             self.notices.append(f"the newest inserts are in the journal and not shown yet: {error}")
 
-    def _settle(self) -> None:
-        """Make rows of what was inserted, so that it is read."""
-        if self._write_side is not None and self._write_side.is_behind:
-            with self._inserting:
-                self._write_side.settle()
+    def _settle(self) -> bool:
+        """Make rows of what was inserted, so that it is read; True where anything waited."""
+        if self._write_side is None or not self._write_side.is_behind:
+            return False
+        with self._inserting:
+            self._write_side.settle()
+        return True
 
     def _open(
         self, layout: StoreLayout, blobs: BlobStore, read_only: bool, stack: ExitStack, in_memory: bool = False
@@ -178,11 +195,26 @@ class OpenStore:
         stack.callback(self._database.close)
         self._reader = Reader(self._database)
         self._write_side: WriteSide | None = None
+        self._local_upkeep: Upkeep | None = None
         if not read_only:
             self._write_side = WriteSide(
                 layout, self._database, blobs, self._reader, self._now_ns, stack, keep_journal=self._keep_journal
             )
+            self._local_upkeep = Upkeep(layout, self._database, blobs, self._write_side, self._settle, self._now_ns)
+        self._reading: Reading | RemoteStore = Reading(layout, self._database, self._reader, blobs, self._settle)
         self._closing = stack.pop_all()
+
+    def _ask_holder(self, locked: StoreLocked) -> bool:
+        """Let the process that holds the store answer; False where it does not."""
+        from tracestore.remote.store import RemoteStore
+
+        remote = RemoteStore.find(StoreLayout(self.path), locked)
+        if remote is None:
+            return False
+        self._reading = self._remote = remote
+        self._write_side = self._local_upkeep = None
+        self._closing = ExitStack()
+        return True
 
     def _make_database(self, layout: StoreLayout, blobs: BlobStore) -> None:
         from tracestore.database.connection import Database
@@ -203,3 +235,9 @@ class OpenStore:
         if self._write_side is None:
             raise InputInvalid(f"{what}: wanted a store open for writing, found it opened with read_only=True")
         return self._write_side
+
+    def _upkeep(self, what: str) -> "Upkeep | RemoteStore":
+        found = self._local_upkeep or self._remote
+        if found is None:
+            raise InputInvalid(f"{what}: wanted a store open for writing, found it opened with read_only=True")
+        return found

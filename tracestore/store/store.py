@@ -3,24 +3,19 @@
 `opening` has how it opens and ends; here is what it can do.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from blobs import BlobCorrupt, BlobError, BlobNotFound, Digest, DigestInvalid
-from tracestore.directory.blob_errors import blob_errors_translated
+from blobs import Digest, DigestInvalid
 from tracestore.directory.opening import may_pack
-from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable
+from tracestore.errors import InputInvalid, RecordInvalid
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import GRACE_MS, RetentionPolicy
 from tracestore.maintenance.summary import ForgetReport, PackReport, PruneSummary, RepairReport, VerifyReport
 from tracestore.record import (
-    NS_PER_MS,
     BodyState,
     LogRecord,
     Record,
@@ -33,12 +28,12 @@ from tracestore.record import (
     text_of,
 )
 from tracestore.store.opening import OpenStore
+from tracestore.store.reading import uuid_of
 from tracestore.views import render_easy_view
 
 if TYPE_CHECKING:
-    from tracestore.database.answers import QueryResult
+    from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
     from tracestore.ingest import Drained
-    from tracestore.maintenance.packing import Packer
     from tracestore.store.write_side import InsertSummary
 
 
@@ -46,8 +41,8 @@ class TraceStore(OpenStore):
     """A store of records and their bodies.
 
     Writing (the default) takes the store for this process alone. ``read_only`` lets several
-    processes read a store at rest; it changes nothing on disk. Methods may be called from several
-    threads.
+    processes read a store at rest; it changes nothing on disk. Where another process collects into the
+    store, that one is asked, by the same methods. Methods may be called from several threads.
 
     Raises StoreNotFound (no store there and none may be made), StoreLocked (names the holder),
     StoreBroken, StoreUnavailable.
@@ -100,7 +95,7 @@ class TraceStore(OpenStore):
 
     def get_record(self, record_id: str) -> StoredRecord | None:
         """Return one record with its body, or None."""
-        record = self.reader.record(_uuid(record_id))
+        record = self.reader.record(uuid_of(record_id))
         if record is not None:
             self.fetch_bodies([record])
         return record
@@ -111,66 +106,38 @@ class TraceStore(OpenStore):
         None also for what is unknown, evicted or lost. Raises StoreBroken when the stored bytes are
         damaged: wrong bytes are never returned.
         """
-        digest = _digest(record_id_or_digest)
-        if digest is None:
-            named = self.reader.body_digest(_uuid(str(record_id_or_digest)))
-            if named is None:
-                return None
-            digest = Digest(named)
-        with blob_errors_translated():
-            try:
-                return self._blobs.get(digest)
-            except BlobNotFound:
-                return self._settled_body(digest)
+        return self._reading.body(record_id_or_digest)
 
-    def _settled_body(self, digest: Digest) -> bytes | None:
-        """Look once more, where the body may wait in the journal."""
-        if self._write_side is None or not self._write_side.is_behind:
-            return None
-        self._settle()
-        try:
-            return self._blobs.get(digest)
-        except BlobNotFound:
-            return None
+    def get_bodies(self, digests: Iterable[str]) -> "Iterator[tuple[str, bytes | None, BodyState]]":
+        """Give the digest, the bytes and the state of each body; None for the bytes of one that is gone."""
+        return self._reading.bodies(digests)
 
     def fetch_bodies(self, records: Iterable[StoredRecord]) -> None:
         """Put bodies into records, and say in ``body_state`` why one is not there otherwise."""
-        naming: dict[Digest, list[StoredRecord]] = {}
+        naming: dict[str, list[StoredRecord]] = {}
         for record in records:
             if record.body_digest is not None:
-                naming.setdefault(Digest.parse(record.body_digest), []).append(record)
-        with blob_errors_translated():
-            for digest, body in self._blobs.get_many(naming):
-                for record in naming[digest]:
-                    if isinstance(body, bytes):
-                        record.body, record.body_state = text_of(body), "present"
-                    else:
-                        record.body_state = self._state_without(digest, body)
-
-    def _state_without(self, digest: Digest, error: BlobError) -> BodyState:
-        if isinstance(error, BlobNotFound) and self._reader.body_state(digest) == "evicted":
-            return "evicted"
-        if isinstance(error, BlobNotFound | BlobCorrupt):
-            return "lost"
-        raise error
+                naming.setdefault(record.body_digest, []).append(record)
+        for digest, body, state in self.get_bodies(naming) if naming else ():
+            for record in naming[digest]:
+                record.body, record.body_state = None if body is None else text_of(body), state
 
     def easy_view(self, turn_id: str) -> str:
         """Render a turn as text, one line per event; an unknown turn is the empty text."""
         return render_easy_view(self.reader.turn(turn_id))
 
-    def sql(self, query: str) -> "QueryResult":
-        """Run one reading statement over the views; the result is finished. QueryInvalid says what is wrong."""
-        from tracestore.database.query import run_query
+    def sql(
+        self, query: str, *, limits: "QueryLimits | None" = None, interrupt: "Interrupt | None" = None
+    ) -> "QueryResult":
+        """Run one reading statement over the views; the result is finished. QueryInvalid says what is wrong.
 
-        self._settle()
-        return run_query(self._database, query)
+        ``limits`` bounds rows, bytes and time; ``interrupt`` ends the query from another thread.
+        """
+        return self._reading.query(query, limits, interrupt)
 
     def schema(self) -> list[tuple[str, str, str]]:
         """Return view, column and SQL type of everything `sql` can ask."""
-        from tracestore.database.schema import describe
-
-        with self._database.reading() as cursor:
-            return describe(cursor)
+        return self._reading.schema()
 
     def prune(
         self,
@@ -186,25 +153,7 @@ class TraceStore(OpenStore):
         go does not add up (lost rows, missing blobs), unless forced. ``on_progress`` gets blobs done
         and planned.
         """
-        from tracestore.maintenance.prune import Pruner
-
-        parts = self._writing("prune")
-        pruner = Pruner(self._database, self._blobs, parts.bodies_went, self._now_ns, parts.recovery)
-
-        def prune_once() -> PruneSummary:
-            with self._blobs.packing:
-                plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
-                return plan.summary if dry_run else pruner.apply(plan, force=force, on_progress=on_progress)
-
-        try:
-            self._settle()
-        except StoreUnavailable as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise  # half of a turn may wait in the journal; only a full disk cannot wait for the other half
-            first = prune_once()
-            self._settle()
-            return first + prune_once()
-        return prune_once()
+        return self._upkeep("prune").prune(policy, dry_run, force=force, on_progress=on_progress)
 
     def pack(
         self,
@@ -220,30 +169,21 @@ class TraceStore(OpenStore):
         of records that came in less than ``settled_ms`` ago stay as they are. ``is_stopped`` is asked between two
         bodies; ``on_progress`` gets bodies done and planned. Other calls may go on meanwhile; prune waits.
         """
-        packer = self._packer("pack")
-        if not may_pack(StoreLayout(self.path)):
-            found = f"one that keeps them in files ({StoreLayout(self.path).no_pack}); remove that file to pack it"
-            raise InputInvalid(f"pack: wanted a store that may pack its bodies, found {found}")
-        return packer.pack(settled_ms=settled_ms, grace_ms=grace_ms, is_stopped=is_stopped, on_progress=on_progress)
+        return self._upkeep("pack").pack(
+            grace_ms=grace_ms, settled_ms=settled_ms, is_stopped=is_stopped, on_progress=on_progress
+        )
 
     def unpack(
         self, *, grace_ms: int = GRACE_MS, on_progress: Callable[[int, int], None] | None = None
     ) -> PackReport:
         """Write every packed body into a gzip file of its own again; packs stay for ``grace_ms``."""
-        return self._packer("unpack").unpack(grace_ms=grace_ms, on_progress=on_progress)
+        return self._upkeep("unpack").unpack(grace_ms=grace_ms, on_progress=on_progress)
 
     def pack_is_due(self) -> bool:
         """Tell whether a collector should pack: there are many loose blobs, or small packs, and it may."""
         from tracestore.maintenance.packing import is_due
 
         return may_pack(StoreLayout(self.path)) and is_due(self._blobs)
-
-    def _packer(self, what: str) -> "Packer":
-        from tracestore.maintenance.packing import Packer
-
-        parts = self._writing(what)
-        self._settle()
-        return Packer(self._database, self._blobs, self._now_ns, parts.recovery)
 
     def verify(
         self, data: bool = False, *, subset: str | None = None, on_progress: Callable[[int, int], None] | None = None
@@ -252,13 +192,7 @@ class TraceStore(OpenStore):
 
         ``subset`` reads a part alone: ``n/m``, or a share such as ``5%``. ``on_progress`` gets blobs done and stored.
         """
-        from tracestore.maintenance.verify import verify_store
-
-        self._settle()
-        snapshots = StoreLayout(self.path).snapshots
-        return verify_store(
-            self._database, self._blobs, data=data, subset=subset, snapshots=snapshots, on_progress=on_progress
-        )
+        return self._reading.verify(data, subset, on_progress)
 
     def repair(
         self,
@@ -275,6 +209,8 @@ class TraceStore(OpenStore):
         """
         from tracestore.maintenance.repair import repair_store
 
+        if self._remote is not None:
+            raise self._remote.locked
         parts = self._writing("repair") if apply else None
         recovery = parts.recovery if parts else None
         self._settle()
@@ -308,13 +244,7 @@ class TraceStore(OpenStore):
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes; bytes are bytes, `blob_bytes_on_disk` counts blocks as `du` does."""
-        with blob_errors_translated():
-            usage, tiers = self._blobs.usage(), self._blobs.tiers()
-        return self.reader.counts() | asdict(tiers) | {
-            "blob_bytes_on_disk": usage.allocated_bytes,
-            "blob_files": usage.files,
-            "database_bytes": self._database.file_bytes + self._database.log_bytes,
-        }
+        return self._reading.stats()
 
     def compact(self) -> int:
         """Copy the database file without its dead space; returns the bytes given back."""
@@ -332,19 +262,3 @@ def _line(index: int, record: Record | Mapping[str, Any]) -> bytes:
         return encode_line(members)
     except RecordInvalid as error:
         raise RecordInvalid(f"record {index}: {error}") from error
-
-
-def _digest(text: str | bytes) -> Digest | None:
-    """Read a digest, or None for what may be a record id."""
-    try:
-        return Digest(text) if isinstance(text, bytes) else Digest.parse(text)
-    except DigestInvalid:
-        return None
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        wanted = "a record id (a UUID) or a digest (64 hex digits)"
-        raise InputInvalid(f"id: wanted {wanted}, found {text!r:.80}") from error

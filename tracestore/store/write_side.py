@@ -47,7 +47,7 @@ class InsertSummary:
     __slots__ = ("__weakref__", "_counts", "_settle")
 
     def __init__(
-        self, inserted: int = 0, duplicates: int = 0, rejected: int = 0, *, settle: Callable[[], None] | None = None
+        self, inserted: int = 0, duplicates: int = 0, rejected: int = 0, *, settle: Callable[[], object] | None = None
     ) -> None:
         self._counts = (inserted, duplicates, rejected)
         self._settle = settle
@@ -158,7 +158,7 @@ class WriteSide:
         positions = (Position(**row) for row in self._reader.positions())
         return JournalFollower(journal, positions, segment_ids=self._segment_ids)
 
-    def insert(self, lines: Sequence[bytes], settle: Callable[[], None]) -> InsertSummary:
+    def insert(self, lines: Sequence[bytes], settle: Callable[[], object]) -> InsertSummary:
         """Append lines to this process's own segment and make them durable; they become rows later."""
         if not lines:
             return InsertSummary()

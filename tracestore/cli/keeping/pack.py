@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tracestore.cli.options import common_options, grace_option, open_for_writing
+from tracestore.cli.options import common_options, grace_option, open_for_upkeep
 from tracestore.cli.output import print_json, print_text, progress
 from tracestore.cli.wording import packed_text
 from tracestore.units import parse_duration_ms
@@ -22,7 +22,7 @@ def command(store: Path, as_json: bool, grace: str) -> None:
     nothing, the next goes on. A store made with `collect --no-pack` is not packed.
     """
     grace_ms = parse_duration_ms(grace)
-    with open_for_writing(store, create=False) as opened, progress("packing bodies") as on_progress:
+    with open_for_upkeep(store) as opened, progress("packing bodies") as on_progress:
         report = opened.pack(grace_ms=grace_ms, on_progress=on_progress)
     if as_json:
         print_json(asdict(report))

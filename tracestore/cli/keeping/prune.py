@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tracestore.cli.options import common_options, open_for_writing, policy_of, require, retention_options
+from tracestore.cli.options import common_options, open_for_upkeep, policy_of, require, retention_options
 from tracestore.cli.output import print_json, print_text, progress
 from tracestore.cli.wording import pruned_text
 
@@ -25,7 +25,7 @@ def command(
     """
     policy = policy_of(max_age, max_body_bytes)
     require(not policy.is_empty, "prune: wanted a rule, found none; give --max-age or --max-body-bytes")
-    with open_for_writing(store, create=False) as opened, progress("deleting bodies") as on_progress:
+    with open_for_upkeep(store) as opened, progress("deleting bodies") as on_progress:
         summary = opened.prune(policy, dry_run, force=force, on_progress=on_progress)
     if as_json:
         print_json(asdict(summary))
