@@ -127,6 +127,5 @@ def _last(table: arrow.Table, column: str) -> int:
 
 
 def _row(cursor: DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    row = cursor.execute(sql).fetchone()
-    assert row is not None
+    (row,) = cursor.execute(sql).fetchall()  # to its end: a result that is not keeps the cursor busy
     return tuple(row)

@@ -63,7 +63,7 @@ FROM batch
 """
 
 COLUMNS = """
-    seq, record_id, epoch_ns(timestamp), kind, extension_id, conversation_id, turn_id, span_id, parent_span_id,
+    seq, record_id::VARCHAR, epoch_ns(timestamp), kind, extension_id, conversation_id, turn_id, span_id, parent_span_id,
     name, level, msg, duration_ms, status, attributes, links, extra, producer_id, body_digest,
     body_size_bytes, exact
 """
@@ -143,7 +143,7 @@ def stored_records(rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
 def _stored_record(row: Sequence[Any]) -> StoredRecord:
     (_seq, record_id, timestamp_ns, *plain, attributes, links, extra, producer_id, digest, size_bytes, exact) = row
     record = StoredRecord(
-        record_id=str(record_id),
+        record_id=record_id,
         timestamp_ns=timestamp_ns,
         timestamp=milliseconds_of(timestamp_ns),
         **dict(zip(_PLAIN[:-1], plain, strict=True)),
