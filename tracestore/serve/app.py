@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tracestore.serve import calls, health, receiver
+from tracestore.serve import bodies, calls, health, index, prometheus, receiver, records
 from tracestore.serve.appending import Appending
 from tracestore.serve.failures import HANDLERS
 from tracestore.serve.guard import Guard, host_names
@@ -17,7 +17,7 @@ from tracestore.serve.limits import Limits
 from tracestore.serve.receiver import Received
 from tracestore.store import TraceStore
 
-_PUBLIC = (receiver, health)
+_PUBLIC = (index, receiver, records, bodies, health, prometheus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def public_app(serving: Serving, host: str, token: bytes | None) -> ASGIApp:
 
 def _app(serving: Serving, routes: list[Route]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False  # what is not there is 404, in JSON; no redirect to a Host of the client's
     for name in Serving.__slots__:
         setattr(app.state, name, getattr(serving, name))
     return app
