@@ -16,7 +16,7 @@ import duckdb
 
 from tracestore.errors import QueryInvalid
 
-MAX_SQL_CHARACTERS = 200_000
+MAX_SQL_CHARACTERS = 100_000
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
 _TABLE = re.compile(r"(?!duckdb_|pg_|pragma_)\w+", re.IGNORECASE)

@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
-from tracestore.database import sandbox
 from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
 from tracestore.database.connection import Database
+from tracestore.database.query import sandbox
 from tracestore.errors import QueryInvalid, StoreUnavailable, TraceStoreError
 
 WATCH_EVERY_S = 0.02

@@ -11,7 +11,7 @@ from nanoarrow.ipc import StreamWriter  # type: ignore[import-untyped]
 
 from tracestore.database.answers import ArrowResult, Interrupt, QueryLimits
 from tracestore.database.connection import Database
-from tracestore.database.query import reading
+from tracestore.database.query.running import reading
 from tracestore.errors import QueryInvalid
 
 _MOST_ROWS = 2**62
