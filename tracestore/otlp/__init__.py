@@ -3,7 +3,8 @@
 from typing import Protocol
 
 from tracestore.otlp.content_type import JSON, PROTOBUF, is_json
-from tracestore.otlp.mapping import Mapped, ReadRef, map_logs, map_traces
+from tracestore.otlp.mapping import Mapped, map_logs, map_traces
+from tracestore.otlp.records import ReadRef
 from tracestore.otlp.responses import failure, success
 from tracestore.otlp.signals import LogEntry, Span
 

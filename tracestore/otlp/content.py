@@ -84,10 +84,15 @@ def apart(attributes: dict[str, Any], event: str = "", scope: str = "") -> Sides
 
 def side_of_ref(name: str, event: str) -> Side | None:
     """Return which side a reference to content elsewhere belongs to; None where it is no reference."""
-    if name == "body_ref" and event.startswith(_CODING_AGENTS):
-        return "response" if "response" in event else "request"
+    if name == "body_ref":
+        return side_of_body(event)
     side = _REFS.get(name)
     return None if side is None else "request" if side == "request" else "response"
+
+
+def side_of_body(event: str) -> Side:
+    """Return which side the one body of an event is: `api_response_body` of Claude Code, `gen_ai.choice`."""
+    return "response" if event.endswith(("response_body", "gen_ai.choice")) else "request"
 
 
 def folded(content: Content) -> tuple[str | bytes, str] | None:
@@ -129,7 +134,7 @@ def _place_of_coding_agent(name: str, event: str) -> tuple[Side, str] | None:
     if name in _CODING_AGENT_RESPONSE:
         return "response", ""
     if name == "body":
-        return ("response" if "response" in event else "request"), ""
+        return side_of_body(event), ""
     return None
 
 
