@@ -8,7 +8,7 @@ that was there at the beginning and is not pruned meanwhile.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import arro3.core as arrow
 from duckdb import DuckDBPyConnection
@@ -16,6 +16,8 @@ from duckdb import DuckDBPyConnection
 from tracestore.database.connection import Database, translated
 from tracestore.database.rows import COLUMNS, stored_records
 from tracestore.record import BodyState, StoredRecord
+
+Table: TypeAlias = arrow.Table
 
 PAGE_ROWS = 4096
 """16 ms at a million records, and hardly less for fewer rows."""
@@ -57,7 +59,7 @@ class Pages:
             yield stored_records([row[:-1] for row in rows]), [row[-1] for row in rows]
             after = (rows[-1][2], rows[-1][0])
 
-    def tables(self) -> Iterator[arrow.Table]:
+    def tables(self) -> Iterator[Table]:
         """Yield pages of the view ``records``, with ``timestamp_ns`` beside it; at least one, be it empty."""
         after, is_first = (self._first_ns, -1), True
         while True:

@@ -9,20 +9,17 @@ Memory is bounded by a page of rows, a portion of bodies and a chunk.
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from blobs import BlobCorrupt, BlobNotFound, BlobStore, Digest
 from tracestore.database.connection import Database
-from tracestore.database.pages import Pages, Selection, states_of
+from tracestore.database.pages import Pages, Selection, Table, states_of
 from tracestore.database.parquet import bodies_named, parquet_of, with_bodies
 from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.errors import InputInvalid
 from tracestore.export.line import journal_line
-from tracestore.export.report import Export, ExportFormat, ExportReport
+from tracestore.export.report import Export, ExportReport
 from tracestore.record import BodyState
-
-if TYPE_CHECKING:
-    import arro3.core as arrow
 
 PORTION_BYTES = 8 * 2**20
 """Bodies in memory at a time; one alone may be larger."""
@@ -35,12 +32,12 @@ _Body: TypeAlias = bytes | BodyState | None
 def export_records(
     database: Database,
     blobs: BlobStore,
-    format: ExportFormat = "ndjson",
+    format: str,
     *,
-    bodies: bool = False,
-    since: datetime | None = None,
-    status: str | None = None,
-    conversation_id: str | None = None,
+    bodies: bool,
+    since: datetime | None,
+    status: str | None,
+    conversation_id: str | None,
 ) -> Export:
     """Begin an export of the turns that `tracestore list` would find, or without a rule of every record.
 
@@ -79,7 +76,7 @@ class _Exporting:
         if chunk:
             yield b"".join(chunk)
 
-    def tables(self, pages: Pages) -> "Iterator[arrow.Table]":
+    def tables(self, pages: Pages) -> Iterator[Table]:
         """Yield tables for a Parquet file, with the columns ``body`` and ``body_state`` where bodies are wanted."""
         for table in pages.tables():
             digests, sizes = bodies_named(table)

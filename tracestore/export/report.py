@@ -2,9 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Literal, Self
-
-ExportFormat = Literal["ndjson", "parquet"]
+from typing import Self
 
 
 @dataclass(slots=True, kw_only=True)

@@ -99,6 +99,16 @@ class Stats(_Call, tag="stats"):
     """Result: counts and sizes."""
 
 
+class Export(_Call, tag="export"):
+    """Progress first: none of the planned records. Items: bytes, and counts so far of what was in them."""
+
+    format: str
+    bodies: bool
+    since: datetime | None
+    status: str | None
+    conversation_id: str | None
+
+
 class Verify(_Call, tag="verify"):
     """Result: a VerifyReport. Goes on showing progress; ends when nobody listens."""
 
@@ -124,7 +134,7 @@ class Pack(_Call, tag="pack"):
 
 Call: TypeAlias = (
     Turn | Span | OneRecord | BodyDigest | BodyStateOf | Turns | Conversations | Body | Bodies
-    | Query | Schema | Stats | Verify | Prune | Pack
+    | Query | Schema | Stats | Export | Verify | Prune | Pack
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """One call to the process that holds a store: HTTP over its socket, the answer as it comes."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -55,9 +55,13 @@ class Client:
                 on_item(value)
             elif kind == "progress" and on_progress is not None:
                 on_progress(*value)
-        raise StoreUnavailable(f"{self._holder} ended before it had answered; try again")
+        raise self.ended_early()
 
-    def frames(self, call: Call) -> Iterator[tuple[str, Any]]:
+    def ended_early(self) -> StoreUnavailable:
+        """Return what to raise where frames end without a result."""
+        return StoreUnavailable(f"{self._holder} ended before it had answered; try again")
+
+    def frames(self, call: Call) -> Generator[tuple[str, Any]]:
         """Give kind and value of every frame; leaving early tells the other side to stop."""
         with self._translated(), closing(_SocketConnection(self._path)) as connection:
             connection.request("POST", CALLS_PATH, encode_call(call), {PROTOCOL_HEADER: PROTOCOL})

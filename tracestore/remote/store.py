@@ -1,12 +1,15 @@
 """A store that another process holds: what `TraceStore` asks of it, with the answers it would give itself."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tracestore.database.answers import QueryResult
 from tracestore.errors import QueryInvalid, StoreLocked
+from tracestore.export.report import Export, ExportReport
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import RetentionPolicy
 from tracestore.maintenance.summary import PackReport, PruneSummary, VerifyReport
@@ -67,9 +70,36 @@ class RemoteStore:
             raise QueryInvalid(f"query: wanted {wanted}, found more; ask for less, or stop it first")
         return QueryResult(found["columns"], found["types"], rows, truncated=found["truncated"])
 
+    def query_arrow(
+        self, sql: str, limits: "QueryLimits | None" = None, interrupt: "Interrupt | None" = None
+    ) -> ArrowResult:
+        """Raise QueryInvalid: whoever holds the store gives Arrow over HTTP."""
+        found = f"one that {self.locked.holder} holds"
+        raise QueryInvalid(f"query: wanted a store of this process for Arrow, found {found}; POST /v1/sql has it")
+
     def schema(self) -> list[tuple[str, str, str]]:
         """Return view, column and SQL type of everything that can be asked."""
         return [(view, column, type_) for view, column, type_ in self._client.result(calls.Schema())]
+
+    def export(
+        self, format: str, *, bodies: bool, since: datetime | None, status: str | None, conversation_id: str | None
+    ) -> Export:
+        """Begin an export; closing it early ends it on the other side too."""
+        frames = self._client.frames(calls.Export(format, bodies, since, status, conversation_id))
+        report = ExportReport()
+
+        def chunks() -> Generator[bytes]:
+            with closing(frames):
+                for kind, value in frames:
+                    if kind == "result":
+                        return
+                    chunk, report.records, report.bodies, report.missing_bodies = value
+                    yield from_json(chunk)
+            raise self._client.ended_early()
+
+        for _, (_, planned_records) in frames:
+            return Export(chunks(), report, planned_records)
+        raise self._client.ended_early()
 
     def verify(self, data: bool, subset: str | None, on_progress: Progress | None) -> VerifyReport:
         """Check rows, ledger and blobs against one another."""

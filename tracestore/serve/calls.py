@@ -160,6 +160,7 @@ class _Answers:
             calls.Query: self._query,
             calls.Schema: lambda call: self.store.schema(),
             calls.Stats: lambda call: to_json(self.store.stats()),
+            calls.Export: self._export,
             calls.Verify: self._verify,
             calls.Prune: self._prune,
             calls.Pack: self._pack,
@@ -195,6 +196,14 @@ class _Answers:
             self.frames.put("item", [to_json(list(row)) for row in result.rows[start : start + ROWS_IN_FRAME]])
         return {"columns": result.columns, "types": result.types, "truncated": result.truncated}
 
+    def _export(self, call: calls.Export) -> None:
+        with self.store.export(call.format, bodies=call.bodies, **_filters(call)) as export:  # type: ignore[arg-type]
+            self.frames.put("progress", [0, export.planned_records])
+            for chunk in export:
+                report = export.report
+                item = [to_json(chunk), report.records, report.bodies, report.missing_bodies]
+                self.frames.put("item", item)
+
     def _verify(self, call: calls.Verify) -> Any:
         report = self.store.verify(call.data, subset=call.subset, on_progress=self.frames.progress)
         return msgspec.to_builtins(report)
@@ -216,5 +225,5 @@ def _listed(found: Sequence[Listed]) -> Any:
     return msgspec.to_builtins(found)
 
 
-def _filters(call: calls.Turns | calls.Conversations) -> dict[str, Any]:
+def _filters(call: calls.Turns | calls.Conversations | calls.Export) -> dict[str, Any]:
     return {"since": call.since, "status": call.status, "conversation_id": call.conversation_id}

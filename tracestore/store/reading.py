@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from blobs import BlobCorrupt, BlobError, BlobNotFound, BlobStore, Digest, DigestInvalid
 from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.errors import InputInvalid
+from tracestore.export.report import Export
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.summary import VerifyReport
 from tracestore.record import BodyState
 
 if TYPE_CHECKING:
-    from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
+    from tracestore.database.answers import ArrowResult, Interrupt, QueryLimits, QueryResult
     from tracestore.database.connection import Database
     from tracestore.database.reader import Reader
 
@@ -87,12 +89,31 @@ class Reading:
         self._settle()
         return run_query(self._database, sql, limits=limits, interrupt=interrupt)
 
+    def query_arrow(
+        self, sql: str, limits: "QueryLimits | None" = None, interrupt: "Interrupt | None" = None
+    ) -> "ArrowResult":
+        """Run one reading statement, for an Arrow IPC stream."""
+        from tracestore.database.query.arrow import query_arrow
+
+        self._settle()
+        return query_arrow(self._database, sql, limits=limits, interrupt=interrupt)
+
     def schema(self) -> list[tuple[str, str, str]]:
         """Return view, column and SQL type of everything that can be asked."""
         from tracestore.database.schema import describe
 
         with self._database.reading() as cursor:
             return describe(cursor)
+
+    def export(
+        self, format: str, *, bodies: bool, since: datetime | None, status: str | None, conversation_id: str | None
+    ) -> Export:
+        """Begin an export."""
+        from tracestore.export.export import export_records
+
+        self._settle()
+        filters = {"status": status, "conversation_id": conversation_id}
+        return export_records(self._database, self._blobs, format, bodies=bodies, since=since, **filters)
 
     def verify(
         self, data: bool, subset: str | None, on_progress: Callable[[int, int], None] | None

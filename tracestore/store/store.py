@@ -5,12 +5,14 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from blobs import Digest, DigestInvalid
 from tracestore.directory.opening import may_pack
 from tracestore.errors import InputInvalid, RecordInvalid
+from tracestore.export.report import Export
 from tracestore.journal import JournalFollower, Position, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import GRACE_MS, RetentionPolicy
@@ -32,7 +34,7 @@ from tracestore.store.reading import uuid_of
 from tracestore.views import render_easy_view
 
 if TYPE_CHECKING:
-    from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
+    from tracestore.database.answers import ArrowResult, Interrupt, QueryLimits, QueryResult
     from tracestore.ingest import Drained
     from tracestore.store.write_side import InsertSummary
 
@@ -126,6 +128,25 @@ class TraceStore(OpenStore):
         """Render a turn as text, one line per event; an unknown turn is the empty text."""
         return render_easy_view(self.reader.turn(turn_id))
 
+    def export(
+        self,
+        format: Literal["ndjson", "parquet"] = "ndjson",
+        *,
+        bodies: bool = False,
+        since: datetime | None = None,
+        status: str | None = None,
+        conversation_id: str | None = None,
+    ) -> Export:
+        """Begin to export the turns that end at ``since`` (UTC) or later, of this status, of this conversation.
+
+        Without a rule every record, those without a turn too. Iterate over the result for chunks of
+        bytes: journal lines, which another store can collect, or one Parquet file. Its ``report`` counts
+        them. Records stored after the beginning are left out; others may write and prune meanwhile.
+        """
+        return self._reading.export(
+            format, bodies=bodies, since=since, status=status, conversation_id=conversation_id
+        )
+
     def sql(
         self, query: str, *, limits: "QueryLimits | None" = None, interrupt: "Interrupt | None" = None
     ) -> "QueryResult":
@@ -134,6 +155,12 @@ class TraceStore(OpenStore):
         ``limits`` bounds rows, bytes and time; ``interrupt`` ends the query from another thread.
         """
         return self._reading.query(query, limits, interrupt)
+
+    def sql_arrow(
+        self, query: str, *, limits: "QueryLimits | None" = None, interrupt: "Interrupt | None" = None
+    ) -> "ArrowResult":
+        """Run one reading statement as `sql` does, for an Arrow IPC stream; of a store that this process opened."""
+        return self._reading.query_arrow(query, limits, interrupt)
 
     def schema(self) -> list[tuple[str, str, str]]:
         """Return view, column and SQL type of everything `sql` can ask."""
