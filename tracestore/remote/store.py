@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tracestore.database.answers import QueryResult
+from tracestore.database.answers import ArrowResult, QueryResult
 from tracestore.errors import QueryInvalid, StoreLocked
 from tracestore.export.report import Export, ExportReport
 from tracestore.layout import StoreLayout

@@ -2,22 +2,23 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tracestore.serve import bodies, calls, health, index, prometheus, receiver, records
+from tracestore.serve import bodies, calls, health, index, prometheus, receiver, records, sql
 from tracestore.serve.appending import Appending
 from tracestore.serve.failures import HANDLERS
 from tracestore.serve.guard import Guard, host_names
 from tracestore.serve.health import Status
 from tracestore.serve.limits import Limits
 from tracestore.serve.receiver import Received
+from tracestore.serve.sql import QuerySlots
 from tracestore.store import TraceStore
 
-_PUBLIC = (index, receiver, records, bodies, health, prometheus)
+_PUBLIC = (index, receiver, records, bodies, health, prometheus, sql)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Serving:
     read_ref: Callable[[str], bytes | None]
     workers: ThreadPoolExecutor
     """Threads for the calls of `tracestore.remote`."""
+    queries: QuerySlots = field(default_factory=QuerySlots)
 
 
 def owner_app(serving: Serving) -> ASGIApp:

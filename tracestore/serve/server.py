@@ -69,6 +69,7 @@ class Server:
                 store, status, status.lag_bytes, appending, Received(), AllowedFiles(ref_directories),
                 workers,
             )  # fmt: skip
+            stack.callback(serving.queries.close)
             self._servers = [_server(owner_app(serving), own)]
             if listen is not None and tcp is not None:
                 self.address = tcp.getsockname()[:2]

@@ -38,8 +38,13 @@ def json_row(columns: Sequence[str], types: Sequence[str], row: Sequence[Any]) -
         while key in members:
             count += 1
             key = f"{name}_{count}"
-        members[key] = _finite(_parsed(value) if type_ == "JSON" else value)
+        members[key] = json_value(value, type_)
     return members
+
+
+def json_value(value: Any, type_: str) -> Any:
+    """Return a value of a SQL type as `json` may write it, with `jsonable` for what that does not know."""
+    return _finite(_parsed(value) if type_ == "JSON" else value)
 
 
 def cell_text(value: Any) -> str:
@@ -56,7 +61,10 @@ def cell_text(value: Any) -> str:
 
 
 def _parsed(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):  # more digits or parts inside one another than Python reads
+        return value
 
 
 def _finite(value: Any) -> Any:

@@ -7,7 +7,7 @@ where it has limits: once for how many rows they allow, which takes no memory, a
 import io
 
 import duckdb
-from nanoarrow.ipc import StreamWriter  # type: ignore[import-untyped]
+from nanoarrow.ipc import StreamWriter
 
 from tracestore.database.answers import ArrowResult, Interrupt, QueryLimits
 from tracestore.database.connection import Database

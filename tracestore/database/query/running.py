@@ -111,7 +111,7 @@ class _Watch:
 def _translated(watch: _Watch) -> Iterator[None]:
     try:
         yield
-    except (duckdb.Error, ImportError, QueryInvalid) as error:
+    except (duckdb.Error, ImportError, RecursionError, QueryInvalid) as error:
         if why := watch.why():
             raise QueryInvalid(f"query: {why}; ask for less, or again") from error
         raise _ours(error) from error
@@ -120,6 +120,8 @@ def _translated(watch: _Watch) -> Iterator[None]:
 def _ours(error: Exception) -> TraceStoreError:
     if isinstance(error, QueryInvalid):
         return error
+    if isinstance(error, RecursionError):
+        return QueryInvalid("query: wanted values with fewer parts inside one another")
     if isinstance(error, duckdb.InterruptException):  # by a compaction that waited for this query
         return QueryInvalid("query: interrupted; ask for less, or again")
     if isinstance(error, duckdb.IOException | duckdb.FatalException):
