@@ -43,6 +43,28 @@ def asking() -> Callable[..., Asking]:
     return Asking
 
 
+class Api(Asking):
+    """The JSON API over a store, and the status that a collector would report to."""
+
+    def __init__(self, store: Any, **options: Any) -> None:
+        from tracestore.serve import bodies, health, index, prometheus, receiver, records
+        from tracestore.serve.failures import HANDLERS
+
+        modules = (index, records, bodies, health, prometheus)
+        app = Starlette(routes=[route for module in modules for route in module.ROUTES], exception_handlers=HANDLERS)
+        self.status = health.Status(**options)
+        self.lag_bytes = 0
+        app.state.store, app.state.status, app.state.received = store, self.status, receiver.Received()
+        app.state.lag_bytes = lambda: self.lag_bytes
+        super().__init__(app)
+
+
+@pytest.fixture
+def api() -> Callable[..., Api]:
+    """`api(store).get("/v1/turns")` is an answer of the JSON API."""
+    return Api
+
+
 class Receiving:
     """The receiver's endpoints on a real server in a thread, over a journal on disk."""
 
