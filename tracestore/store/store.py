@@ -60,8 +60,9 @@ class TraceStore(OpenStore):
         if isinstance(records, Mapping | LogRecord | SpanOpen | SpanClose):
             raise InputInvalid("records: wanted a list of records, found a single one; put it into a list")
         lines = [_line(index, record) for index, record in enumerate(records)]
+        parts = self._writing("insert_records")
         with self._inserting:
-            return self._writing("insert_records").insert(lines, self._settle)
+            return parts.insert(lines, self._settle)
 
     def insert_lines(self, lines: Iterable[bytes]) -> "InsertSummary":
         """Store journal lines as they are, durably on return; each without its newline.
@@ -69,8 +70,9 @@ class TraceStore(OpenStore):
         What a collector would do with them: a line that is no record is set aside, verbatim and
         with the reason, in ``rejected.ndjson``, and never stops the others.
         """
+        parts = self._writing("insert_lines")
         with self._inserting:
-            return self._writing("insert_lines").insert(list(lines), self._settle)
+            return parts.insert(list(lines), self._settle)
 
     def drain(self, unread: Unread, commit: Callable[[Position], None]) -> "Iterator[Drained]":
         """Move a journal segment into the store, batch by batch; each is durable when yielded."""
@@ -152,7 +154,7 @@ class TraceStore(OpenStore):
     ) -> "QueryResult":
         """Run one reading statement over the views; the result is finished. QueryInvalid says what is wrong.
 
-        ``limits`` bounds rows, bytes and time; ``interrupt`` ends the query from another thread.
+        ``limits`` bounds rows, bytes and time; ``interrupt`` ends a query of this process from another thread.
         """
         return self._reading.query(query, limits, interrupt)
 
