@@ -217,7 +217,8 @@ def test_another_protocol_is_told_to_restart(both, monkeypatch):
 
 def test_what_is_no_call_is_refused(both):
     held, _ = both
-    for body in (b"", b"[]", b'{"call": "drop"}', b'{"call": "turn"}', b'{"call": "turn", "turn_id": 1}', b"[" * 100_000):
+    calls = (b"", b"[]", b'{"call": "drop"}', b'{"call": "turn"}', b'{"call": "turn", "turn_id": 1}', b"[" * 100_000)
+    for body in calls:
         with closing(HTTPConnection("x")) as connection:
             connection.sock = sockets.connect(held.path / "socket")
             connection.request("POST", CALLS_PATH, body, {frames.PROTOCOL_HEADER: frames.PROTOCOL})
