@@ -74,7 +74,10 @@ def json_text(value: Any, *, with_quotes: bool = True) -> str:
     """Return a value as JSON; bytes as base64, alone and without quotes as the base64 itself."""
     if isinstance(value, bytes) and not with_quotes:
         return base64.b64encode(value).decode()
-    return encode_json(_json_value(value)).decode()
+    text = encode_json(value).decode()
+    if "null" in text:  # perhaps a number that JSON does not know; the walk costs more than the writing
+        text = encode_json(_json_value(value)).decode()
+    return text
 
 
 def number_name(value: float) -> str:

@@ -15,7 +15,7 @@ from tracestore.otlp.attributes import json_text
 from tracestore.otlp.flattened import nested
 from tracestore.otlp.openinference import without_copies
 from tracestore.otlp.signals import put
-from tracestore.record import encode_json
+from tracestore.record import encode_json, text_of
 
 Side: TypeAlias = Literal["request", "response"]
 Content: TypeAlias = dict[str, Any]
@@ -61,10 +61,10 @@ class Sides(msgspec.Struct, gc=False):
     rest: dict[str, Any] = {}
 
 
-def apart(attributes: dict[str, Any], event: str = "", scope: str = "") -> Sides:
-    """Tell content from attributes; ``event`` is the name of the span or log that they belong to."""
+def apart(attributes: dict[str, Any], event: str, *around: str) -> Sides:
+    """Tell content from attributes; of a span, event or log, by its name and what is around it: span, scope."""
     sides = Sides()
-    agent = event.startswith(_CODING_AGENTS) or scope.startswith(_CODING_AGENTS)
+    agent = any(name.startswith(_CODING_AGENTS) for name in (event, *around))
     for name, value in attributes.items():
         place = _place(name) if len(name) < 200 else None  # a longer one is none of ours, and the cache keeps names
         if place is None and agent:
@@ -103,6 +103,7 @@ def folded(content: Content) -> tuple[str | bytes, str] | None:
     if len(content) == 1:
         [(name, value)] = content.items()
         if not name.endswith("."):
+            value = text_of(value) if isinstance(value, bytes) else value
             return value if isinstance(value, str | bytes) else json_text(value), names
     pieces: dict[str, str] = {}
     for name, value in content.items():
@@ -139,11 +140,7 @@ def _place_of_coding_agent(name: str, event: str) -> tuple[Side, str] | None:
 
 
 def _piece(value: Any) -> str:
-    if isinstance(value, bytes):
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            return json_text(value)
+    value = text_of(value) if isinstance(value, bytes) else value
     if not isinstance(value, str):
         return json_text(value)
     if value.lstrip()[:1] in ("{", "["):

@@ -18,7 +18,9 @@ def nested(flat: dict[str, Any]) -> Any:
         if len(path) > _DEPTH_LIMIT:
             return dict(flat)
         for part in path:
-            below = node.setdefault(part, _Node())
+            below = node.get(part)
+            if below is None and part not in node:
+                below = node[part] = _Node()
             if not isinstance(below, _Node):
                 return dict(flat)
             node = below
@@ -32,6 +34,6 @@ def _structure(node: Any) -> Any:
     """Turn levels named 0, 1, 2 ... into lists; a gap would move what comes behind it, so it stays an object."""
     if not isinstance(node, _Node):
         return node
-    if all(str(index) in node for index in range(len(node))):
+    if "0" in node and all(str(index) in node for index in range(len(node))):
         return [_structure(node[str(index)]) for index in range(len(node))]
     return {name: _structure(below) for name, below in node.items()}

@@ -61,7 +61,7 @@ def of_span(span: Span, shared: Shared, read_ref: ReadRef | None) -> list[Member
         records += with_body({"kind": "log", **owner, "level": "debug", "msg": span.name}, Flat(), answer)
     repeats = Repeats()
     for event in span.events:
-        of_event = _of_event(event, owner, span.scope.name, read_ref)
+        of_event = _of_event(event, owner, span, read_ref)
         repeats.tell(of_event[0])
         records += of_event
     return records
@@ -109,12 +109,12 @@ def _named(number: int, names: tuple[str, ...]) -> str | int:
     return names[number] if 0 <= number < len(names) else number
 
 
-def _of_event(event: Event, owner: Members, scope: str, read_ref: ReadRef | None) -> list[Members]:
+def _of_event(event: Event, owner: Members, span: Span, read_ref: ReadRef | None) -> list[Members]:
     """Return the log of an event; one without a time happened by the end of its span."""
     level = "error" if event.name == "exception" else "info"
     record: dict[str, Any] = {"kind": "log", **owner, "level": level, "msg": event.name}
     about = Flat()
-    sides = apart(event.attributes, event.name, scope)
+    sides = apart(event.attributes, event.name, span.name, span.scope.name)
     about.add_all(sides.rest)
     if is_time(event.time_ns):
         record["timestamp"] = milliseconds_of(event.time_ns)
