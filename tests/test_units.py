@@ -259,7 +259,9 @@ class TestTimes:
         ("text", "when"),
         [("1h30m", datetime(2026, 11, 20, 11)), ("0", datetime(2026, 11, 20, 12, 30)),
          ("2026-11-20", datetime(2026, 11, 20)), (" 2026-11-20T15:00 ", datetime(2026, 11, 20, 15)),
-         ("2026-11-20T15:00+02:00", datetime(2026, 11, 20, 13)), ("2026-11-20T15:00Z", datetime(2026, 11, 20, 15))],
+         ("2026-11-20T15:00+02:00", datetime(2026, 11, 20, 13)), ("2026-11-20T15:00Z", datetime(2026, 11, 20, 15)),
+         ("0001-01-01", datetime(1970, 1, 1)), ("9999-12-31", datetime(2262, 4, 11, 23, 47, 16, 854775)),
+         ("99999w", datetime(1970, 1, 1))],
     )  # fmt: skip
     def test_a_time_is_a_date_or_so_long_ago(self, text, when):
         assert parse_since(text, "since", self.NOW) == when

@@ -47,6 +47,9 @@ _TEXT_LIMIT = 64
 _PRINTABLE_BITS = 4096
 """Python refuses to print integers beyond 4,300 digits (14,000 bits)."""
 
+_EARLIEST, _LATEST = datetime(1970, 1, 1), datetime(2262, 4, 11, 23, 47, 16, 854775)
+"""Times of records are within these, in 64 bits of nanoseconds; one outside selects the same as the next within."""
+
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _PLAIN = re.compile(_NUMBER)
 _DURATION = re.compile(rf"(?:{_NUMBER}\s*(?:ms|[wdhms])\s*)+")
@@ -92,7 +95,8 @@ def parse_since(text: str, name: str, now: datetime | None = None) -> datetime:
             when = datetime.fromisoformat(text.strip())
         except ValueError:
             when = now - timedelta(milliseconds=parse_duration_ms(text))
-        return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+        utc = when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+        return min(max(utc, _EARLIEST), _LATEST)
     except (InputInvalid, OverflowError) as error:
         wanted = "a duration such as 1h or 2d, or a date such as 2026-11-20 or 2026-11-20T15:00"
         raise InputInvalid(f"{name}: wanted {wanted}, found {text!r:.80}") from error

@@ -84,6 +84,8 @@ def test_lists_are_filtered(filled, api, now_ms):
     assert ids(asking.get("/v1/turns?status=open&conversation=c-t1")) == ["t 3"]
     assert ids(asking.get("/v1/turns?limit=2")) == ["t 3", "t/2"]
     assert ids(asking.get("/v1/turns?since=2126-01-01")) == []
+    assert ids(asking.get("/v1/turns?since=9999-12-31")) == []
+    assert ids(asking.get("/v1/turns?since=0001-01-01")) == ["t 3", "t/2", "t1"]
     assert ids(asking.get("/v1/conversations?conversation=c-t1")) == ["c-t1"]
 
 

@@ -69,7 +69,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def _sentence(request: Request, error: HTTPException) -> str:
-    path = f"{request.url.path!r:.80}"
+    path = f"{request.scope['path']!r:.80}"  # request.url would fail on a query that is no UTF-8
     if error.status_code == HTTPStatus.NOT_FOUND:
         return f"nothing is at {path}; GET / lists what there is"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
