@@ -16,7 +16,7 @@ WORK = Path(__file__).parent / "work"
 DEFAULT_ROUNDS = 3
 WORKLOADS = (
     "startup", "ingest", "phases", "growth", "bodies", "views", "sql", "space", "prune", "memory", "durability",
-    "rebuild", "packing", "packed_reads", "otlp", "peers",
+    "rebuild", "packing", "packed_reads", "otlp", "live", "peers",
 )  # fmt: skip
 
 
