@@ -1,4 +1,4 @@
-"""The exact bytes of a body over HTTP: whole, a range of them, or the answer that they have not changed.
+"""The exact bytes of a body over HTTP: whole, a range, or that they have not changed.
 
 A body never changes, and its digest is its ETag. It is sent as bytes that nobody interprets: what a model or
 a stranger wrote must not become a page in somebody's browser.

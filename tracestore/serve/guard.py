@@ -1,4 +1,4 @@
-"""Who may talk to a store over TCP: whoever has the token, or a program of this machine, no web page.
+"""Who may talk to a store over TCP: whoever has the token; else programs of this machine, no web page.
 
 A web page can make a browser send requests to a loopback address. Under a name of its own that leads there
 (DNS rebinding) it could read the answers, so the Host header has to be a name of this machine. A request that
