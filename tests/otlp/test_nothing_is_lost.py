@@ -100,7 +100,8 @@ def assert_held(attributes, records):
             as_text = value.decode("utf-8", "surrogatepass") if is_text(value) else None
             assert {value, as_text, plain(value)} & held
         elif isinstance(value, str):
-            assert value in held or set(leaves(value)) <= held
+            spliced = [text for text in held if isinstance(text, str) and value[:1] in ("{", "[") and value in text]
+            assert value in held or spliced
         else:
             assert set(texts_of(plain(value))) <= held
 

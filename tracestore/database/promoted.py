@@ -17,6 +17,7 @@ _TEXT: Final[dict[Promoted, tuple[str, ...]]] = {
     "provider": ("provider", "gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
     "model": (
         "model", "gen_ai.response.model", "gen_ai.request.model", "llm.model_name", "llm.request.model",
+        "embedding.model_name", "reranker.model_name",
     ),
     "tool": ("tool", "toolName", "tool_name", "gen_ai.tool.name", "tool.name"),
 }  # fmt: skip

@@ -30,10 +30,9 @@ def nested(flat: dict[str, Any]) -> Any:
     return _structure(root)
 
 
-def _structure(node: Any) -> Any:
+def _structure(node: _Node) -> Any:
     """Turn levels named 0, 1, 2 ... into lists; a gap would move what comes behind it, so it stays an object."""
-    if not isinstance(node, _Node):
-        return node
-    if "0" in node and all(str(index) in node for index in range(len(node))):
-        return [_structure(node[str(index)]) for index in range(len(node))]
-    return {name: _structure(below) for name, below in node.items()}
+    found = {name: _structure(below) if type(below) is _Node else below for name, below in node.items()}
+    if "0" in found and all(str(index) in found for index in range(len(found))):
+        return [found[str(index)] for index in range(len(found))]
+    return found

@@ -118,11 +118,12 @@ def _scope(resource: Resource, scope: InstrumentationScope, schema_url: str) -> 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in pairs:
-        name = pair.key
+        name, value = pair.key, pair.value
+        text = value.string_value  # most are texts, and asking which form it is costs as much again
         if name in found:
-            put(found, name, _value(pair.value))
+            put(found, name, text or _value(value))
         else:
-            found[name] = _value(pair.value)
+            found[name] = text or _value(value)
     return found
 
 
