@@ -1,8 +1,18 @@
 """SQL from people: it reads, finishes, and reaches nothing else."""
 
+import io
+import subprocess
+import sys
+import threading
+
+import nanoarrow
 import pytest
 
-from tracestore import QueryInvalid
+from tests.conftest import REPOSITORY
+from tracestore import QueryInvalid, TraceStore
+from tracestore.database.answers import Interrupt, QueryLimits
+
+ENDLESS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 8"
 
 ACTING = [
     "CREATE TABLE x (a INTEGER)",
@@ -154,3 +164,150 @@ def test_bad_sql_is_an_error_of_the_query_and_leaves_the_store_usable(memory_sto
     with pytest.raises(QueryInvalid, match=r"^query: "):
         memory_store.sql(sql)
     assert memory_store.sql("SELECT 1").rows == [(1,)]
+
+
+def test_rows_beyond_a_limit_are_not_fetched_and_the_answer_says_so(memory_store):
+    result = memory_store.sql("SELECT * FROM range(10000000000)", limits=QueryLimits(max_rows=3))
+    assert (result.rows, result.truncated) == ([(0,), (1,), (2,)], True)
+    for count, is_truncated in ((2, False), (3, False), (4, True)):
+        result = memory_store.sql(f"SELECT * FROM range({count})", limits=QueryLimits(max_rows=3))
+        assert (len(result.rows), result.truncated) == (min(count, 3), is_truncated)
+    assert not memory_store.sql("SELECT * FROM range(4)").truncated
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT repeat('x', 100) FROM range(10000000000)", 10),
+        ("SELECT repeat('x', 100)::BLOB FROM range(10000000000)", 10),
+        ("SELECT [repeat('x', 50), repeat('x', 50)] FROM range(10000000000)", 10),
+        ("SELECT {'ab': repeat('x', 98)} FROM range(10000000000)", 10),
+        ("SELECT i, i FROM range(10000000000) t(i)", 62),
+        ("SELECT repeat('x', 1001)", 0),
+    ],
+)
+def test_bytes_beyond_a_limit_are_not_fetched(memory_store, sql, rows):
+    result = memory_store.sql(sql, limits=QueryLimits(max_bytes=1000))
+    assert (len(result.rows), result.truncated) == (rows, True)
+
+
+def test_an_endless_answer_takes_no_memory():
+    code = """
+import sys
+from tests.peak_memory import peak_kib
+from tracestore.database.answers import QueryLimits
+from tracestore.database.connection import Database
+from tracestore.database.query import run_query
+from tracestore.database.query.arrow import query_arrow
+database = Database(None)
+for sql in ("SELECT 1", *sys.argv[1:]):
+    for ask in (run_query, query_arrow):
+        ask(database, sql, limits=QueryLimits(max_rows=1000, max_bytes=100_000))
+print(peak_kib())
+"""
+    endless = ["SELECT * FROM range(10000000000)", "SELECT repeat('x', 1000) FROM range(10000000000)"]
+    idle, busy = (
+        int(subprocess.run([sys.executable, "-c", code, *sql], cwd=REPOSITORY, capture_output=True, check=True).stdout)
+        for sql in ([], endless)
+    )
+    assert busy - idle < 128 * 1024
+
+
+@pytest.mark.parametrize("form", ["sql", "sql_arrow"])
+def test_a_query_that_takes_too_long_ends_with_an_error_that_says_so(memory_store, form):
+    for timeout_ms in (1, 100):  # one of them before the statement began, which DuckDB forgets
+        with pytest.raises(QueryInvalid, match=f"within {timeout_ms} ms"):
+            getattr(memory_store, form)(ENDLESS, limits=QueryLimits(timeout_ms=timeout_ms))
+    assert memory_store.sql("SELECT 1").rows == [(1,)]
+
+
+@pytest.mark.parametrize("form", ["sql", "sql_arrow"])
+def test_a_query_ends_when_another_thread_says_so(memory_store, form):
+    for wait_s in (0, 0.1):
+        interrupt = Interrupt()
+        other = threading.Timer(wait_s, interrupt.set)
+        other.start()
+        with pytest.raises(QueryInvalid, match="interrupted by whoever asked"):
+            getattr(memory_store, form)(ENDLESS, interrupt=interrupt)
+        other.join()
+
+
+def test_a_query_that_was_to_end_before_it_began_does_not_answer(memory_store):
+    interrupt = Interrupt()
+    interrupt.set()
+    with pytest.raises(QueryInvalid, match="interrupted"):
+        memory_store.sql("SELECT 1", interrupt=interrupt)
+    assert memory_store.sql("SELECT 1", interrupt=Interrupt()).rows == [(1,)]
+
+
+def test_an_interrupt_at_the_end_of_a_query_hits_no_later_one(memory_store):
+    def ask():
+        while not is_over.is_set():
+            assert memory_store.sql("SELECT sum(range) FROM range(10000)").rows == [(49995000,)]
+            answers.append(1)
+
+    is_over, answers = threading.Event(), []
+    neighbour = threading.Thread(target=ask)
+    neighbour.start()
+    ended = set()
+    for timeout_ms in range(1, 60):
+        try:
+            memory_store.sql("SELECT sum(range) FROM range(3000000)", limits=QueryLimits(timeout_ms=timeout_ms))
+            ended.add("answered")
+        except QueryInvalid:
+            ended.add("ended")
+        assert memory_store.sql("SELECT 1").rows == [(1,)]
+    count = len(answers)
+    while len(answers) == count:
+        assert neighbour.is_alive()
+    is_over.set()
+    neighbour.join()
+    assert "ended" in ended
+
+
+def test_no_transaction_is_left_behind_so_that_compaction_goes_on(tmp_path, make):
+    with TraceStore(tmp_path / "store") as store:
+        store.insert_records(make.turn("t", request="text"))
+        for form in (store.sql, store.sql_arrow):
+            for sql in ("SELECT * FROM range(10000000000)", "SELECT 1", "DROP TABLE x", "SELECT 1/'x'", ENDLESS):
+                try:
+                    form(sql, limits=QueryLimits(max_rows=5, timeout_ms=100))
+                except QueryInvalid:
+                    assert sql not in ("SELECT 1", "SELECT * FROM range(10000000000)")
+                assert store._database._try_checkpoint()
+        store.insert_records(make.turn("u", request="more"))
+        store.compact()
+        assert store.sql("SELECT count(*) FROM records").rows == [(6,)]
+
+
+def arrow_of(result):
+    return nanoarrow.ArrayStream.from_readable(io.BytesIO(result.stream)).read_all()
+
+
+def test_arrow_holds_what_the_rows_hold_with_the_types_of_the_database(memory_store, make):
+    memory_store.insert_records([make.log(msg=f"line {n}", links=[{"spanId": "s"}]) for n in range(5)])
+    sql = "SELECT seq, msg, timestamp, [seq] AS list, {'a': msg} AS struct, attributes FROM records ORDER BY seq DESC"
+    result = memory_store.sql_arrow(sql)
+    found = arrow_of(result)
+    rows = memory_store.sql(sql).dicts()
+    assert not result.truncated
+    assert [row["msg"] for row in found.to_pylist()] == [row["msg"] for row in rows]
+    assert [row["list"] for row in found.to_pylist()] == [row["list"] for row in rows]
+    assert [row["struct"] for row in found.to_pylist()] == [row["struct"] for row in rows]
+    assert "timestamp('ns'" in str(found.schema)
+
+
+def test_arrow_has_the_same_limits_and_refuses_the_same(memory_store):
+    result = memory_store.sql_arrow("SELECT * FROM range(10000000000)", limits=QueryLimits(max_rows=3))
+    assert ([row["range"] for row in arrow_of(result).to_pylist()], result.truncated) == ([0, 1, 2], True)
+    result = memory_store.sql_arrow(
+        "SELECT repeat('x', 400) AS x FROM range(10000000000)", limits=QueryLimits(max_rows=1000, max_bytes=1000)
+    )
+    assert (len(arrow_of(result)), result.truncated) == (2, True)
+    result = memory_store.sql_arrow("SELECT * FROM range(3)", limits=QueryLimits(max_rows=3))
+    assert (len(arrow_of(result)), result.truncated) == (3, False)
+    for sql in ("DROP VIEW records", "SELEC 1", "SELECT * FROM read_text('/etc/passwd')", "SELECT error('x')"):
+        with pytest.raises(QueryInvalid, match=r"^query: "):
+            memory_store.sql_arrow(sql)
+    for sql in ("SHOW TABLES", "EXPLAIN SELECT 1", "DESCRIBE records;", "SELECT 1 -- a comment"):
+        assert len(arrow_of(memory_store.sql_arrow(sql, limits=QueryLimits(max_rows=100)))) > 0
