@@ -1,12 +1,15 @@
 """What a run of the collector did, whether it is ready, and the same for a monitor."""
 
+import asyncio
 import re
+import threading
 
 import pytest
 
 from tracestore.collector.events import Collected, Idle, Packed, PackFailed, Pruned, PruneFailed, Torn
 from tracestore.errors import PruneRefused, StoreUnavailable
 from tracestore.maintenance.summary import PackReport, PruneSummary
+from tracestore.serve import health
 from tracestore.serve.health import READY_FREE_BYTES, READY_LAG_BYTES, Status, free_bytes
 
 START_S = 1_772_413_967.075
@@ -137,10 +140,20 @@ def test_far_behind_and_a_full_disk_are_not_ready(store, api, lag_bytes, free, r
     assert [reason] == [reason for said in answer.json()["reasons"] if reason in said] or reason is None
 
 
-def test_without_a_store_it_lives_and_is_not_ready(api):
-    asking = api(None)
-    assert asking.get("/v1/health").status_code == 200
-    assert asking.get("/v1/ready").json()["reasons"] == ["the store is not open yet"]
+def test_a_disk_that_hangs_does_not_hang_health(store, api, monkeypatch):
+    monkeypatch.setattr(health, "DISK_WITHIN_S", 0.01)
+    come_back = threading.Event()
+    asking = api(store, free=lambda path: come_back.wait(20) and GB)
+
+    async def ask_twice():
+        try:
+            return [await asking._request("GET", path) for path in ("/v1/health", "/v1/ready")]
+        finally:
+            come_back.set()  # the loop waits for its threads
+
+    alive, ready = asyncio.run(ask_twice())
+    assert (alive.status_code, alive.json()["disk_free_bytes"]) == (200, None)
+    assert "the disk does not say how much is free" in ready.json()["reasons"]
 
 
 def test_free_space_is_what_an_owner_may_write(tmp_path):

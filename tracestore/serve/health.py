@@ -1,5 +1,6 @@
 """How the process does that collects and answers: what it did, how far behind it is, whether it is ready."""
 
+import asyncio
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 READY_LAG_BYTES = 1 << 30
 READY_FREE_BYTES = 64 << 20
+DISK_WITHIN_S = 1.0
+"""A disk that hangs must not make whoever watches this process think that it does."""
 STATS_KEPT_S = 10.0
 """Counting a large store takes a scan; who asks again so soon gets the same figures."""
 
@@ -113,11 +117,8 @@ class Status:
                 self._stats = now_s, store.stats()
             return self._stats[1]
 
-    def not_ready(self, store: "TraceStore | None", lag_bytes: int) -> list[str]:
+    def not_ready(self, lag_bytes: int, free: int | None) -> list[str]:
         """Return why requests should go elsewhere, or wait; nothing when it is ready."""
-        if store is None:
-            return ["the store is not open yet"]
-        free = self.disk_free_bytes(store)
         size = format_size_bytes
         return [
             reason
@@ -148,7 +149,6 @@ async def answer_health(request: Request) -> Response:
     """How the process does; 200 as long as it lives."""
     state = request.app.state
     status: Status = state.status
-    free = await in_thread(lambda: status.disk_free_bytes(state.store)) if state.store else None
     members = {
         "version": release(),
         "pid": os.getpid(),
@@ -156,7 +156,7 @@ async def answer_health(request: Request) -> Response:
         "uptime_s": round(status.uptime_s, 3),
         "lag_bytes": state.lag_bytes(),
         "torn_bytes": status.torn_bytes,
-        "disk_free_bytes": free,
+        "disk_free_bytes": await _free(state),
         "collected": {
             "inserted": status.inserted,
             "duplicates": status.duplicates,
@@ -173,14 +173,23 @@ async def answer_health(request: Request) -> Response:
 async def answer_ready(request: Request) -> Response:
     """Whether the store is open, collected into and not far behind: 200, or 503 with the reasons."""
     state = request.app.state
-    lag_bytes = state.lag_bytes()
-    reasons = await in_thread(lambda: state.status.not_ready(state.store, lag_bytes))
+    reasons = state.status.not_ready(state.lag_bytes(), await _free(state))
     if reasons:
         return json_answer({"ready": False, "reasons": reasons}, 503, {"Retry-After": str(RETRY_AFTER_S)})
     return json_answer({"ready": True, "reasons": []})
 
 
 ROUTES = [Route("/v1/health", answer_health), Route("/v1/ready", answer_ready)]
+
+
+async def _free(state: State) -> int | None:
+    """Return what is free on the disk of the store; None where it does not say, or not soon."""
+    try:
+        async with asyncio.timeout(DISK_WITHIN_S):
+            free: int | None = await in_thread(lambda: state.status.disk_free_bytes(state.store))
+            return free
+    except TimeoutError:
+        return None
 
 
 def _failed(error: TraceStoreError) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""How much is asked of a server at once, and for how long."""
+"""How much is asked of a server at once, and for how long: of its app, and of its connections."""
 
 import asyncio
+import json
+from http import HTTPStatus
+from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tracestore.serve.failures import failure
 
@@ -60,3 +64,77 @@ class Limits:
             if not has_begun:
                 message = f"it took more than {self._time_limit_s:g} s; ask for less, or try again"
                 await failure(503, "TimedOut", message)(scope, receive, send)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 that bounds what a client gets before a request of its is known: uvicorn bounds none of it.
+
+    Without it whoever reaches the address can fill the memory with a header that never ends, and take every
+    file descriptor of the process that collects with connections that say nothing.
+    """
+
+    connections_at_once = 512
+    head_bytes = 256 << 10
+    """Of the request line and headers; what comes in one read is taken as it is."""
+    head_within_s = 30.0
+    """So long a connection may be without a request that is being answered, once it has said anything."""
+
+    _in_head = False
+    _received_bytes = 0
+    _ending: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection, or send it away where there are too many."""
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._expect_request()
+        if len(self.connections) > self.connections_at_once:
+            self._refuse(503, "Busy", f"{self.connections_at_once} connections are open; try again")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let a connection go."""
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless it is a head that is too long."""
+        if self.transport.is_closing():
+            return
+        was_in_head = self._in_head
+        super().data_received(data)
+        self._received_bytes = self._received_bytes + len(data) if was_in_head and self._in_head else 0
+        if self._received_bytes > self.head_bytes:
+            message = f"wanted a request line and headers of at most {self.head_bytes:,} bytes, found more"
+            self._refuse(431, "RequestHeaderFieldsTooLarge", message)
+        elif self.cycle is None or self.cycle.response_complete:
+            self._expect_request()
+        else:
+            self._expect_nothing()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(400, "BadRequest", msg)
+
+    def _expect_request(self) -> None:
+        if self._ending is None:
+            self._ending = self.loop.call_later(self.head_within_s, self.transport.abort)
+
+    def _expect_nothing(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+
+    def _refuse(self, status: int, error: str, message: str) -> None:
+        content = json.dumps({"error": error, "message": message}).encode()
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+        self.transport.write(f"{head}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode() + content)
+        self.transport.close()
