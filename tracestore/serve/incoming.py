@@ -95,7 +95,9 @@ async def content_of(request: Request, room: Room) -> AsyncIterator[bytes]:
         except TimeoutError as error:
             message = f"wanted the whole body in {READ_TIMEOUT_S:g} s, found {size_bytes} bytes of it; send it again"
             raise Refused(408, message, {"Connection": "close"}) from error
-        yield b"".join(pieces)
+        content = b"".join(pieces)
+        pieces.clear()  # else the body is held twice for as long as it is decoded
+        yield content
     finally:
         room.give_back(size_bytes)
 

@@ -39,8 +39,8 @@ LAG_LIMIT_BYTES = 1024 * 1024 * 1024
 """Journal that the collector has not read: beyond it the disk fills up faster than anybody can look."""
 RETRY_LATER_S = 30
 """A full disk, or a collector far behind, is no matter of a second."""
-DECODING = 4
-"""Decoding holds the interpreter: more threads would only hold more memory."""
+DECODING = 2
+"""Requests at once: decoding holds the interpreter, and one of 64 MiB takes 300 MB for a moment."""
 MESSAGE_LIMIT = 1000
 _REASONS_SHOWN = 5
 _RPC_CODES = {400: 3, 408: 4, 413: 8, 415: 3, 503: 14}
