@@ -65,22 +65,16 @@ def api() -> Callable[..., Api]:
     return Api
 
 
-class Receiving:
-    """The receiver's endpoints on a real server in a thread, over a journal on disk."""
+class Loopback:
+    """A real server in a thread, on a port of loopback; it answers with whatever ``app`` is at the moment."""
 
-    def __init__(self, directory: Path) -> None:
-        from tracestore.serve import receiver
-        from tracestore.serve.appending import Appending
+    def __init__(self) -> None:
+        self.app: Any = None
 
-        self.journal = directory
-        self.lag_bytes = 0
-        self.references: dict[str, bytes] = {}
-        self.appending = Appending(directory, lambda: 1_700_000_000_000)
-        self.received = receiver.Received()
-        app = Starlette(routes=receiver.ROUTES)
-        app.state.appending, app.state.received = self.appending, self.received
-        app.state.lag_bytes, app.state.read_ref = (lambda: self.lag_bytes), self.references.get
-        config = uvicorn.Config(app, port=0, lifespan="off", ws="none", log_config=None, http="httptools")
+        async def current(scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+        config = uvicorn.Config(current, port=0, lifespan="off", ws="none", log_config=None, http="httptools")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
@@ -89,6 +83,38 @@ class Receiving:
             self._thread.join(0.005)
         assert self._server.started
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[Loopback]:
+    """One server for the tests of a module: to start and end one takes 0.2 s."""
+    server = Loopback()
+    yield server
+    server.close()
+
+
+class Receiving:
+    """The receiver's endpoints on a real server, over a journal on disk."""
+
+    def __init__(self, loopback: Loopback, directory: Path) -> None:
+        from tracestore.serve import receiver
+        from tracestore.serve.appending import Appending
+
+        self.journal = directory
+        self.lag_bytes = self.lines_read = 0
+        self.references: dict[str, bytes] = {}
+        self.appending = Appending(directory, lambda: 1_700_000_000_000)
+        self.received = receiver.Received()
+        self.port = loopback.port
+        app = Starlette(routes=receiver.ROUTES)
+        app.state.appending, app.state.received = self.appending, self.received
+        app.state.lag_bytes, app.state.read_ref = (lambda: self.lag_bytes), self.references.get
+        loopback.app = app
 
     def url(self, signal: str = "traces") -> str:
         return f"http://127.0.0.1:{self.port}/v1/{signal}"
@@ -105,18 +131,12 @@ class Receiving:
         paths = sorted(self.journal.glob("*.ndjson"))
         return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
 
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-        self.appending.close()
-
 
 @pytest.fixture
-def receiving(tmp_path: Path) -> Iterator[Receiving]:
+def receiving(loopback: Loopback, tmp_path: Path) -> Iterator[Receiving]:
     """A receiver that listens on loopback, on the journal of the store `tmp_path/store`."""
     directory = tmp_path / "store" / "journal"
     directory.mkdir(parents=True, exist_ok=True)
-    server = Receiving(directory)
-    yield server
-    server.close()
+    receiver = Receiving(loopback, directory)
+    yield receiver
+    receiver.appending.close()
