@@ -179,3 +179,10 @@ def test_the_server_is_as_it_was_after_all_that(served):
     for path in ("/v1/health", "/v1/ready", "/v1/turns/t1", "/v1/turns/t/ü", "/metrics"):
         assert ask(app, "GET", path).status == 200, path
     assert json.loads(ask(app, "GET", "/v1/stats").body)["records"] == 4
+
+
+def test_every_endpoint_says_what_it_answers(served):
+    app, _ = served
+    listed = json.loads(ask(app, "GET", "/").body)["endpoints"]
+    assert {"/v1/traces", "/v1/sql", "/v1/turns/{turn_id}", "/metrics"} <= {entry["path"] for entry in listed}
+    assert [entry for entry in listed if not entry["about"] or not entry["methods"]] == []

@@ -175,6 +175,8 @@ def _receiving(signal: Signal) -> Callable[[Request], Awaitable[Response]]:
     async def receive(request: Request) -> Response:
         return await _receive(signal, request)
 
+    kept = "counted, not stored" if signal == "metrics" else "durable when it is answered with 200"
+    receive.__doc__ = f"OTLP/HTTP {signal}, protobuf or JSON: {kept}."
     return receive
 
 
