@@ -44,6 +44,9 @@ EVENTS = {
         "gen_ai.choice", {"index": 0, "message": {"content": "Sunny"}}, {},
         "gen_ai.choice", None, '{"index":0,"message":{"content":"Sunny"}}',
     ),
+    "legacy, a choice beside its prompt": (
+        "gen_ai.choice", {"index": 0}, {"gen_ai.prompt": "hi"}, "gen_ai.choice", "hi", '{"index":0}',
+    ),
     "text alone": ("", "it is\nso", {}, "it is\nso", None, None),
     "text beside an event": ("shop.sold", "sold 3", {}, "shop.sold", "sold 3", None),
     "a long text": ("", "first\n" + "x" * 5000, {}, "first", "first\n" + "x" * 5000, None),
@@ -116,6 +119,12 @@ def test_ids_that_are_none_are_kept_as_they_came(new_entry, records_of_entries):
 def test_the_time_of_observation_stands_in_for_the_time(new_entry, records_of_entries):
     [log] = records_of_entries(new_entry(time_ns=0, observed_ns=2_000_000))
     assert log["timestamp"] == 2
+    assert "otlp.observed_ns" not in log["attributes"]
+
+
+def test_the_time_of_observation_is_not_said_twice(new_entry, records_of_entries):
+    [log] = records_of_entries(new_entry(observed_ns=START_NS))
+    assert "otlp.observed_ns" not in log["attributes"]
 
 
 def test_a_log_without_any_time_is_counted_with_its_reason(new_entry):
@@ -128,6 +137,8 @@ def test_a_log_without_any_time_is_counted_with_its_reason(new_entry):
 def test_reasons_are_few_however_many_are_rejected(new_entry):
     mapped = map_logs(new_entry(problem=f"reason {number}") for number in range(1000))
     assert (mapped.rejected, len(mapped.reasons)) == (1000, 10)
+    mapped = map_logs(new_entry(problem="the same") for _ in range(3))
+    assert (mapped.rejected, mapped.reasons) == (3, ["the same"])
 
 
 def test_truncation_stays_an_attribute_and_a_body_elsewhere_is_read(scope, new_entry, records_of_entries):

@@ -103,6 +103,22 @@ def test_content_is_no_attribute_any_more_and_the_rest_still_is(convention, new_
     assert closing["attributes"]["unknown.name"] == "kept"
 
 
+def test_among_several_only_objects_and_lists_are_taken_for_json(new_span, records_of_spans):
+    attributes = {"gen_ai.prompt": '"5"', "input.value": "5"}
+    attributes |= {"traceloop.entity.input": ' {"a":1}', "llm.prompts": "[1] x"}
+    opening = records_of_spans(new_span(attributes))[0]
+    assert opening["body"] == (
+        '{"gen_ai.prompt":"\\"5\\"","input.value":"5","traceloop.entity.input": {"a":1},"llm.prompts":"[1] x"}'
+    )
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_empty_content_is_an_attribute_and_no_body(nothing, new_span, records_of_spans):
+    opening, closing = records_of_spans(new_span({"gen_ai.input.messages": nothing}))
+    assert "body" not in opening
+    assert closing["attributes"]["gen_ai.input.messages"] == nothing
+
+
 def test_the_halves_of_a_span_hold_its_ids_times_and_outcome(new_span, records_of_spans):
     opening, closing = records_of_spans(new_span({"n": 3}, parent_span_id="c7ad6b7169203331", status_code=2))
     shared = {

@@ -146,11 +146,20 @@ def _log_entry(scope: Scope, members: Members) -> LogEntry:
 def _attributes(members: Members, field: str = "attributes", levels: int = _DEPTH_LIMIT) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in _objects(members, field):
-        put(found, _text(pair, "key"), _value(_object(pair, "value"), levels))
+        name, value = pair.get("key"), pair.get("value")
+        name = name if isinstance(name, str) else _text(pair, "key")
+        value = _value(value if isinstance(value, dict) else _object(pair, "value"), levels)
+        if name in found:
+            put(found, name, value)
+        else:
+            found[name] = value
     return found
 
 
 def _value(members: Members, levels: int) -> Any:
+    text = members.get("stringValue")  # what most values are
+    if isinstance(text, str):
+        return text
     if not levels:
         raise InputInvalid(f"value: wanted at most {_DEPTH_LIMIT} levels of nesting, found more")
     for form, read in _FORMS.items():

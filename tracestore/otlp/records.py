@@ -50,8 +50,7 @@ class Repeats:
         key = (*(record.get(name) for name in names), *attributes.items())
         times = self._seen[key] = self._seen.get(key, 0) + 1
         if times > 1:
-            record["attributes"] = dict(attributes)
-            put(record["attributes"], "otlp.repeat", times)
+            put(record.setdefault("attributes", attributes), "otlp.repeat", times)
 
 
 def owner_of(scope: Scope, attributes: Members, time_ns: int, turn_id: str | None, span_id: str | None) -> Members:
