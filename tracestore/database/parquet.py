@@ -20,7 +20,7 @@ _ROW_GROUP = "24MB"
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "preserve_insertion_order": False,  # one thread keeps the order all the same, and row groups are cut by bytes
-    "memory_limit": "256MB",
+    "memory_limit": "-1",  # what waits for a pipe counts as large as it was uncompressed: 40 times what it takes
     "temp_directory": "",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -85,6 +85,7 @@ def parquet_of(tables: Iterable[arrow.Table]) -> Generator[bytes]:
 def _write(reader: arrow.RecordBatchReader, fd: int, failures: list[BaseException]) -> None:
     try:
         with translated("writing Parquet"), duckdb.connect(":memory:", config=_SETTINGS) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it is drawn where Python runs interactively
             connection.register("tables", reader)
             connection.execute(_WRITE % fd)
     except BaseException as error:
