@@ -11,13 +11,13 @@ import csv
 import io
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive
@@ -61,10 +61,10 @@ class QuerySlots:
     """How many queries of a server run at once, each in a thread of its own, and how many may wait."""
 
     def __init__(self, running: int = RUNNING, waiting: int = WAITING) -> None:
-        self._free = asyncio.Semaphore(running)
         self._most = running + waiting
         self._threads = ThreadPoolExecutor(running, "tracestore-sql")
         self._asked: set[Interrupt] = set()
+        self._is_closed = False
 
     @property
     def taken(self) -> int:
@@ -73,30 +73,36 @@ class QuerySlots:
 
     async def run(self, work: Callable[[Interrupt], _Result], receive: Receive) -> _Result:
         """Do the work once there is a slot; its interrupt is set when the client leaves. Busy when too many wait."""
-        if self.taken >= self._most:
+        if self._is_closed or self.taken >= self._most:
             raise Busy
         interrupt = Interrupt()
         self._asked.add(interrupt)
-        leaving = asyncio.create_task(_set_when_gone(interrupt, receive))
+        working = self._threads.submit(work, interrupt)
+        leaving = asyncio.create_task(_end_when_gone(receive, interrupt, working))
         try:
-            async with self._free:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work, interrupt)
+            return await asyncio.wrap_future(working)
+        except asyncio.CancelledError:
+            if interrupt.is_set():  # not this task is cancelled, but work that never began
+                raise ClientDisconnect from None
+            raise
         finally:
-            interrupt.set()  # of work that was cancelled, and runs on
+            interrupt.set()  # else work would run on when this task is cancelled
             leaving.cancel()
             self._asked.discard(interrupt)
 
     def close(self) -> None:
-        """End every query."""
+        """End every query, and take no more."""
+        self._is_closed = True
         for interrupt in list(self._asked):
             interrupt.set()
-        self._threads.shutdown()
+        self._threads.shutdown(cancel_futures=True)
 
 
-async def _set_when_gone(interrupt: Interrupt, receive: Receive) -> None:
+async def _end_when_gone(receive: Receive, interrupt: Interrupt, working: "Future[Any]") -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     interrupt.set()
+    working.cancel()
 
 
 async def answer_sql(request: Request) -> Response:
