@@ -253,6 +253,12 @@ def test_a_long_text_of_the_resource_is_with_every_span_of_it(new_span, records_
     assert [log["spanId"] for log in bodies] == [SPAN_ID, "c7ad6b7169203331"]
 
 
+def test_scopes_that_come_and_go_keep_their_own_spans(new_span):
+    spans = (new_span(scope=Scope(Resource({"n": number}))) for number in range(50))
+    found = [record["attributes"]["resource.n"] for record in map_traces(spans).records if "attributes" in record]
+    assert found == list(range(50))
+
+
 def test_a_reference_is_followed_only_by_who_can_read_it(new_span, records_of_spans):
     span = new_span({"gen_ai.input.messages_ref": "a", "gen_ai.output.messages_ref": "b", "my_ref": "c"})
     held = {"a": b"\xff\x00"}

@@ -25,13 +25,14 @@ class Shared:
     """Resource and scope of a request's signals as attributes, worked out once for each scope."""
 
     def __init__(self) -> None:
-        self._known: dict[int, Flat] = {}
+        self._known: dict[int, tuple[Scope, Flat]] = {}
 
     def add_to(self, about: Flat, scope: Scope) -> None:
         """Add ``resource.*`` and ``scope.*``."""
-        flat = self._known.get(id(scope))
-        if flat is None:
-            flat = self._known[id(scope)] = _of_scope(scope)
+        known = self._known.get(id(scope))
+        if known is None:
+            known = self._known[id(scope)] = scope, _of_scope(scope)  # the scope is held, or its id could be another's
+        flat = known[1]
         for name, value in flat.attributes.items():
             put(about.attributes, name, value)
         about.spilled += flat.spilled
@@ -45,7 +46,7 @@ class Repeats:
 
     def tell(self, record: Members) -> None:
         """Number a log that is the same as one before."""
-        attributes = record.get("attributes", {})
+        attributes: Members = record.get("attributes") or {}
         names = ("timestamp", "msg", "spanId", "turnId", "body")
         key = (*(record.get(name) for name in names), *attributes.items())
         times = self._seen[key] = self._seen.get(key, 0) + 1
