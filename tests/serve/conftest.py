@@ -124,7 +124,7 @@ class Receiving:
         named = {"Content-Type": "application/x-protobuf"} | {
             name.replace("_", "-").title(): value for name, value in headers.items()
         }
-        options: dict[str, Any] = {"timeout": 20, "trust_env": False, "verify": False}  # certificates take 15 ms to load
+        options: dict[str, Any] = {"timeout": 20, "trust_env": False, "verify": False}  # certificates load for 15 ms
         return httpx.post(self.url(signal), content=content, headers=named, **options)
 
     def lines(self) -> list[dict[str, Any]]:
