@@ -7,6 +7,8 @@ from blake3 import blake3
 
 from tracestore import TraceStore
 from tracestore.otlp import map_traces
+from tracestore.otlp.attributes import Flat
+from tracestore.otlp.records import Shared
 from tracestore.otlp.signals import Event, Link, Resource, Scope
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -253,10 +255,12 @@ def test_a_long_text_of_the_resource_is_with_every_span_of_it(new_span, records_
     assert [log["spanId"] for log in bodies] == [SPAN_ID, "c7ad6b7169203331"]
 
 
-def test_scopes_that_come_and_go_keep_their_own_spans(new_span):
-    spans = (new_span(scope=Scope(Resource({"n": number}))) for number in range(50))
-    found = [record["attributes"]["resource.n"] for record in map_traces(spans).records if "attributes" in record]
-    assert found == list(range(50))
+def test_a_scope_that_is_gone_is_not_taken_for_another():
+    shared, gone = Shared(), Scope(Resource({"n": 1}))
+    place = id(gone)
+    shared.add_to(Flat(), gone)
+    del gone
+    assert place not in [id(scope) for scope in [Scope(Resource({"n": 2})) for _ in range(100)]]
 
 
 def test_a_reference_is_followed_only_by_who_can_read_it(new_span, records_of_spans):
