@@ -44,6 +44,7 @@ main = CommandGroup(
             "show": "Show a record or a span in full.",
             "body": "Write the exact bytes of a body to stdout.",
             "query": "Answer a question in SQL; read-only.",
+            "export": "Write records as NDJSON or Parquet.",
             "stats": "Count what is stored, and what it costs.",
         },
         "keeping": {

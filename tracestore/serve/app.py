@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tracestore.serve import bodies, calls, health, index, prometheus, receiver, records, sql
+from tracestore.serve import bodies, calls, export, health, index, prometheus, receiver, records, sql
 from tracestore.serve.appending import Appending
 from tracestore.serve.failures import HANDLERS
 from tracestore.serve.guard import Guard, host_names
@@ -18,7 +18,7 @@ from tracestore.serve.receiver import Received
 from tracestore.serve.sql import QuerySlots
 from tracestore.store import TraceStore
 
-_PUBLIC = (index, receiver, records, bodies, health, prometheus, sql)
+_PUBLIC = (index, receiver, records, bodies, health, prometheus, sql, export)
 
 
 @dataclass(frozen=True, slots=True)
