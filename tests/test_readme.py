@@ -8,6 +8,9 @@ import pytest
 
 from tracestore import TraceStore
 from tracestore.cli import main
+from tracestore.collector import Collector
+from tracestore.serve.health import Status
+from tracestore.serve.server import Listen, Server
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -18,13 +21,40 @@ def blocks(language):
 
 def test_the_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (source,) = blocks("python")
+    source = blocks("python")[0]
     exec(compile(source, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert '- provider.request 1.0s {model="gpt-4o", inputTokens=1764}' in printed
     assert "[('gpt-4o', 1764)]" in printed
     with TraceStore("traces", create=False) as store:
         assert [record.body for record in store.get_turn("t1")] == ['{"messages": [...]}', '{"id": ...}']
+
+
+def test_the_three_lines_bring_spans_of_an_opentelemetry_sdk(tmp_path):
+    exporter = pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    given = []
+    names = {
+        "TracerProvider": sdk.TracerProvider,
+        "BatchSpanProcessor": export.BatchSpanProcessor,
+        "OTLPSpanExporter": exporter.OTLPSpanExporter,
+        "trace": type("trace", (), {"set_tracer_provider": given.append}),
+    }
+    lines = blocks("python")[1]
+    assert lines.count("\n") == 3
+    with TraceStore(tmp_path / "store") as store:
+        status = Status()
+        with Server(store, status, listen=Listen("127.0.0.1", 0)) as server:
+            exec(compile(lines.replace(":4318", f":{server.address[1]}"), "README.md", "exec"), names)
+            with given[0].get_tracer("app").start_as_current_span("chat") as span:
+                span.set_attribute("gen_ai.request.model", "m-1")
+                span.set_attribute("gen_ai.input.messages", '[{"role": "user"}]')
+            given[0].shutdown()
+        collector = Collector(store, str(store.path / "journal"), status)
+        collector.drain()
+        collector.close()
+        assert store.sql("SELECT name, model, status FROM requests").rows == [("chat", "m-1", "ok")]
 
 
 @pytest.mark.parametrize("question", re.split(r"\n\n", blocks("sql")[0].strip()), ids=lambda text: text.splitlines()[0])
