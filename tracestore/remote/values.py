@@ -1,4 +1,4 @@
-"""Values of SQL and of records in JSON, so that the other side gets what was sent, of the same type.
+"""Values of SQL and of records in JSON, exactly: the other side gets the same, of the same type.
 
 JSON has text, numbers of any size, true, false, null, lists, and objects with text for names. Anything
 else is an object of one member, whose name begins with ``$``: ``{"$decimal": "1.20"}``. An object that

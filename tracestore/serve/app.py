@@ -1,4 +1,4 @@
-"""The two applications of a server: what the store's owner may ask, and what anybody may who gets past the guard."""
+"""The two applications of a server: one for the store's owner, one for whoever gets past the guard."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""An HTTP server in a thread beside the collector: on the store's own socket, and over TCP where that is asked for.
+"""An HTTP server in a thread beside the collector: on the store's socket, and over TCP if asked.
 
 Sockets are opened where the server is made, so that an address in use is an error of the command, not of
 a thread. At the end no new request is taken, those that run get ``END_WITHIN_S``, and what was received

@@ -1,4 +1,4 @@
-"""What can be read of a store that this process has open; `remote` has its like for one that another process holds."""
+"""What can be read of a store that this process has open; `remote.store` is its like elsewhere."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
