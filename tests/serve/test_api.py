@@ -137,6 +137,7 @@ def walked(asking, path, limit):
     while after is not None:
         page = asking.get(f"{path}?limit={limit}{after and '&after=' + after}").json()
         assert page["records"]
+        assert len(found) < 10
         found.append([record["record_id"] for record in page["records"]])
         after = page["next"]
     return found

@@ -107,6 +107,10 @@ def test_a_page_of_another_origin_is_refused(client, headers, token):
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+def test_no_origin_is_that_of_a_request_without_a_host(client):
+    assert client(TOKEN).get("/", headers=BEARER | {"Host": "", "Origin": "null"}).status_code == 403
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": "http://127.0.0.1:4318"}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"},
