@@ -59,6 +59,8 @@ def _ours(what: str, error: duckdb.Error) -> TraceStoreError:
         return StoreBroken(f"{what}: the database is damaged: {found}; run tracestore rebuild")
     if isinstance(error, duckdb.IOException):
         return StoreUnavailable(f"{what}: {found}; free space or mend the disk, then try again")
+    if isinstance(error, duckdb.OutOfMemoryException):  # which queries may have for a moment: no damage
+        return StoreUnavailable(f"{what}: {found}; try again")
     if isinstance(error, duckdb.TransactionException):
         return StoreUnavailable(f"{what}: {found}; try again")
     if isinstance(error, duckdb.InterruptException):
@@ -139,8 +141,8 @@ class Database:
         with self._writing, translated("writing the database"):
             if self._doubtful:
                 raise StoreUnavailable(f"{self.path}: an earlier commit failed; open the store again")
-            self._writer.execute("BEGIN")
             try:
+                self._writer.execute("BEGIN")  # refused where an earlier ROLLBACK found no memory: this makes up for it
                 yield self._writer
             except BaseException:
                 with suppress(duckdb.Error):  # the error that brought us here says more
