@@ -1,4 +1,4 @@
-"""Many records, page by page: each page is a short reading of its own, so that nothing waits for the whole.
+"""Many records, page by page: each page is a short reading of its own, and holds nothing up.
 
 Pages go by time and then by order of insertion, from where the last one ended. What is stored after
 the beginning has a higher number (``seq``) and is left out: no record comes twice, and none is missed

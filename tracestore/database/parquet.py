@@ -15,7 +15,7 @@ import duckdb
 from tracestore.database.connection import translated
 
 _CHUNK_BYTES = 256 * 1024
-_ROW_GROUP = "24MB"
+_ROW_GROUP = "8MB"
 """Of rows as they are in memory; a body alone may be larger."""
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,

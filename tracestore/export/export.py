@@ -21,7 +21,7 @@ from tracestore.export.line import journal_line
 from tracestore.export.report import Export, ExportReport
 from tracestore.record import BodyState
 
-PORTION_BYTES = 8 * 2**20
+PORTION_BYTES = 4 * 2**20
 """Bodies in memory at a time; one alone may be larger."""
 CHUNK_BYTES = 256 * 1024
 
