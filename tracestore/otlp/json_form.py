@@ -15,6 +15,7 @@ import msgspec
 
 from tracestore.errors import InputInvalid
 from tracestore.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span, put
+from tracestore.otlp.weight import check_json
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -218,6 +219,7 @@ _FORMS: dict[str, Callable[[Any, Members, int], Any]] = {
 
 
 def _request(data: bytes) -> Members:
+    check_json(data)
     try:
         request = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # lone surrogates, which msgspec does not take

@@ -22,6 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from tracestore.errors import InputInvalid
 from tracestore.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span, put
+from tracestore.otlp.weight import check_protobuf
 
 
 def traces(data: bytes) -> list[Span]:
@@ -139,6 +140,7 @@ def _value(value: AnyValue) -> Any:
 
 
 def _parsed(data: bytes, request: Any) -> Any:
+    check_protobuf(data, request)
     try:
         return request.FromString(data)
     except DecodeError as error:
