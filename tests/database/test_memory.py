@@ -1,10 +1,13 @@
 """The database's memory is shared: what a query takes, the writer may lack for a moment."""
 
+import threading
+
 import duckdb
 import pytest
 
+from tracestore.database.answers import QueryLimits
 from tracestore.database.connection import Database
-from tracestore.errors import StoreBroken, StoreUnavailable
+from tracestore.errors import QueryInvalid, StoreBroken, StoreUnavailable
 
 
 class WithoutMemory:
@@ -49,3 +52,36 @@ def test_a_rollback_that_found_no_memory_is_made_up_for(tmp_path):
     with database.reading() as cursor:
         assert cursor.execute("SELECT count(*) FROM raw.rejected WHERE lines = 7").fetchall() == [(1,)]
     database.close()
+
+
+def test_queries_that_take_too_much_end_and_the_writer_does_not_notice(open_store, make):
+    """Three at once would take what a commit needs, and a commit without memory closes the database for good."""
+    store = open_store()
+    is_over = threading.Event()
+    ended = []
+
+    def ask():
+        while not is_over.is_set():
+            with pytest.raises(QueryInvalid) as found:
+                store.sql("SELECT len(list(i)) FROM range(10000000000) t(i)", limits=QueryLimits(timeout_ms=20_000))
+            ended.append(str(found.value))
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    count = 0
+    while len(ended) < 6:
+        store.insert_records([make.log(msg=f"line {count + n}") for n in range(200)])
+        count += 200
+    is_over.set()
+    for thread in asking:
+        thread.join()
+    assert all("wanted at most 512 MB of memory for all queries" in message for message in ended)
+    assert store.sql("SELECT count(*) FROM records").fetchone() == (count,)
+
+
+def test_a_query_of_a_store_at_rest_has_all_its_memory(open_store, make, monkeypatch):
+    monkeypatch.setattr("tracestore.database.connection.QUERIES_MEMORY_BYTES", 0)
+    open_store().close()
+    with open_store(read_only=True) as store:
+        assert store.sql("SELECT len(list(i)) FROM range(3000000) t(i)").fetchone() == (3_000_000,)

@@ -10,9 +10,11 @@ DuckDB's first write leaves a file that never opens again.
 `import duckdb` costs 100-170 ms, so it happens only where a store is opened.
 """
 
+import math
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,9 +31,13 @@ from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 CREATING = "STORAGE_VERSION 'v1.5.0', BLOCK_SIZE 131072"
 """Passed at every creating ATTACH. What 2.0 writes by default, 1.5 cannot read. Blocks of half the default
 size lose less to their unfilled ends: 78 instead of 82 bytes a record."""
-WRITER_MEMORY = "128MB"
-"""DuckDB's share while collecting: the process takes 150-190 MB more; 64 MB fails its sorts."""
 READER_MEMORY = "1GB"
+WRITER_MEMORY = "1GB"
+"""DuckDB's limit while collecting, which takes a tenth of it; the rest is for those who ask meanwhile."""
+QUERIES_MEMORY_BYTES = 512 * 10**6
+"""What queries beside a writer may have together. DuckDB has one limit for all: where they reach that, a commit
+finds no memory, and DuckDB 2.0 closes the database for good."""
+MEASURED_FOR_S = 0.01
 CHECKPOINT_WAIT_S = 0.5
 """How long a checkpoint holds new readers back for those that read; it can be made up for later."""
 SWAP_WAIT_S = 5.0
@@ -89,6 +95,8 @@ class Database:
         self._doubtful = False
         self._is_attached = True
         self._log_inode = self._log_bytes = 0
+        self._measuring = threading.Lock()
+        self._measured = (-math.inf, 0)
         with _opening(path):
             self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
             try:
@@ -191,6 +199,24 @@ class Database:
         with translated("measuring the database"), suppress(FileNotFoundError):
             return self.path.with_name(self.path.name + ".wal").stat().st_size
         return 0
+
+    @property
+    def is_short_of_memory(self) -> bool:
+        """Tell whether queries take so much that the writer may find none; never of a database at rest."""
+        return not self.read_only and self._used_memory_bytes() > QUERIES_MEMORY_BYTES
+
+    def _used_memory_bytes(self) -> int:
+        """Return what DuckDB cannot give back by itself, measured once for all who ask at about the same time."""
+        with self._measuring:
+            measured_s, used_bytes = self._measured
+            if time.monotonic() - measured_s > MEASURED_FOR_S:
+                with suppress(duckdb.Error), self._root.cursor() as cursor:  # it is closed, or so short of memory
+                    found = cursor.execute(
+                        "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory() WHERE tag <> 'BASE_TABLE'"
+                    ).fetchall()
+                    used_bytes = found[0][0]
+                self._measured = time.monotonic(), used_bytes
+            return used_bytes
 
     def checkpoint(self) -> bool:
         """Move everything from the write-ahead log into the file; False when readers stayed in the way."""

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
-from tracestore.database.connection import Database
+from tracestore.database.connection import QUERIES_MEMORY_BYTES, Database
 from tracestore.database.query import sandbox
 from tracestore.errors import QueryInvalid, StoreUnavailable, TraceStoreError
 
@@ -51,7 +51,7 @@ def reading(
     Errors of DuckDB in the block become QueryInvalid or StoreUnavailable.
     """
     with database.reading() as cursor:
-        watch = _Watch(cursor, limits.timeout_ms, interrupt)
+        watch = _Watch(database, cursor, limits.timeout_ms, interrupt)
         with _translated(watch):
             with watch:
                 sandbox.check(cursor, sql)
@@ -67,15 +67,21 @@ def reading(
 
 
 class _Watch:
-    """Interrupts a cursor once its time is over or its interrupt is set, and again until the block ends.
+    """Interrupts a cursor once its time or its memory is over or its interrupt is set, and again until the block ends.
 
     Again, because DuckDB forgets an interrupt that comes just before a statement begins.
     """
 
     def __init__(
-        self, cursor: duckdb.DuckDBPyConnection, timeout_ms: int | None, interrupt: Interrupt | None
+        self,
+        database: Database,
+        cursor: duckdb.DuckDBPyConnection,
+        timeout_ms: int | None,
+        interrupt: Interrupt | None,
     ) -> None:
+        self._database = database
         self._cursor = cursor
+        self._takes_too_much = False
         self._interrupt = interrupt
         self._timeout_ms = timeout_ms
         self._ends_at = math.inf if timeout_ms is None else time.monotonic() + timeout_ms / 1000
@@ -88,10 +94,13 @@ class _Watch:
             return "interrupted by whoever asked"
         if time.monotonic() >= self._ends_at:
             return f"wanted an answer within {self._timeout_ms} ms, found it still running"
+        if self._takes_too_much:
+            size = f"{QUERIES_MEMORY_BYTES // 10**6} MB of memory for all queries beside a collector"
+            return f"wanted at most {size}, found more; ask again, or while nothing collects"
         return None
 
     def __enter__(self) -> "_Watch":
-        if self._timeout_ms is not None or self._interrupt is not None:
+        if self._timeout_ms is not None or self._interrupt is not None or not self._database.read_only:
             self._thread = threading.Thread(target=self._run, name="tracestore-query-watch", daemon=True)
             self._thread.start()
         return self
@@ -103,6 +112,7 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._is_over.wait(WATCH_EVERY_S):
+            self._takes_too_much = self._takes_too_much or self._database.is_short_of_memory
             if self.why():
                 self._cursor.interrupt()
 
