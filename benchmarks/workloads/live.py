@@ -31,7 +31,7 @@ READS = [
 
 
 def run(options: Options) -> list[Figure]:
-    """Time a query with and without ingest, then let readers and a writer loose on one store, then start a large one."""
+    """Time a query alone and beside ingest, let readers and a writer loose on one store, start a large one."""
     idle_ms, busy_ms = zip(*(_beside(options) for _ in range(options.slow_rounds)), strict=True)
     load = [_load(options) for _ in range(options.slow_rounds)]
     ready_s, bare_s = zip(*(_start(options) for _ in range(options.slow_rounds)), strict=True)

@@ -1,6 +1,6 @@
 """``POST /v1/sql``: a question in SQL, answered as JSON, CSV or an Arrow IPC stream.
 
-The request is ``{"sql": "...", "max_rows": n, "timeout_ms": n}`` or the statement itself as text/plain;
+The request is ``{"sql": "...", "max_rows": n, "timeout_ms": n}`` or the statement itself as text;
 the first of ``Accept`` that there is says what the answer is. An answer that was cut off, at ``max_rows`` or
 at `ANSWER_BYTES`, has ``Tracestore-Truncated: true``. The statement ends when the client leaves. So many
 run at once, so many more wait, and who comes then is sent away with 503.
@@ -36,6 +36,8 @@ ANSWER_BYTES = 64 * 1024 * 1024
 REQUEST_BYTES = 1024 * 1024
 RUNNING, WAITING = 8, 32
 JSON, CSV, ARROW, TEXT = "application/json", "text/csv", "application/vnd.apache.arrow.stream", "text/plain"
+_CURL = "application/x-www-form-urlencoded"
+"""What ``curl -d`` calls any text; a page of another origin that sends a form is kept out by the guard."""
 _ACCEPTED = {JSON: JSON, CSV: CSV, ARROW: ARROW, "application/*": JSON, "text/*": CSV, "*/*": JSON}
 
 _Answer: TypeAlias = tuple[bytes, bool]
@@ -131,7 +133,7 @@ def _form(request: Request) -> str:
 
 async def _asked(request: Request) -> _Asked:
     content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if content_type not in (JSON, TEXT):
+    if content_type not in (JSON, TEXT, _CURL):
         raise HTTPException(415, f"Content-Type: wanted {JSON} or {TEXT}, found {content_type!r:.80}")
     body = bytearray()
     async for piece in request.stream():
@@ -139,7 +141,7 @@ async def _asked(request: Request) -> _Asked:
         if len(body) > REQUEST_BYTES:
             raise HTTPException(413, f"body: wanted at most {REQUEST_BYTES:,} bytes, found more; ask for less")
     try:
-        if content_type == TEXT:
+        if content_type != JSON:
             return _Asked(body.decode())
         return msgspec.json.decode(body, type=_Asked)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
