@@ -11,11 +11,14 @@ A module imports only lower rows::
 
     __main__
     cli
+    serve
     collector
     store
-    maintenance
+    remote
+    export | maintenance
     ingest
     journal | database | views | seed_sqlite
+    otlp
     record | directory
     layout | units
     errors
