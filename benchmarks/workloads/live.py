@@ -51,7 +51,7 @@ def run(options: Options) -> list[Figure]:
 def _beside(options: Options) -> tuple[float, float]:
     """Return the 95th percentile of a small query, alone and beside ingest."""
     directory = options.directory("live")
-    waiting = write_lines(directory / "waiting.ndjson", ToolAgent(records=options.pick(60_000, 400_000)).lines())
+    waiting = write_lines(directory / "waiting.ndjson", ToolAgent(records=options.pick(150_000, 400_000)).lines())
     serving = Serving(directory / "store")
     try:
         _append(serving, waiting, lines=20_000)
