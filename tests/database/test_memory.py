@@ -76,7 +76,7 @@ def test_queries_that_take_too_much_end_and_the_writer_does_not_notice(open_stor
     is_over.set()
     for thread in asking:
         thread.join()
-    assert all("wanted at most 512 MB of memory for all queries" in message for message in ended)
+    assert all("MB of memory beside a collector" in message for message in ended)
     assert store.sql("SELECT count(*) FROM records").fetchone() == (count,)
 
 
@@ -85,3 +85,27 @@ def test_a_query_of_a_store_at_rest_has_all_its_memory(open_store, make, monkeyp
     open_store().close()
     with open_store(read_only=True) as store:
         assert store.sql("SELECT len(list(i)) FROM range(3000000) t(i)").fetchone() == (3_000_000,)
+
+
+def test_queries_that_are_too_much_together_are_answered_one_after_the_other(open_store, make, monkeypatch):
+    monkeypatch.setattr("tracestore.database.query.running.QUERIES_MEMORY_BYTES", 20_000_000)
+    store = open_store()
+    store.insert_records([make.log()])
+    found = []
+
+    def ask():
+        found.append(store.sql("SELECT len(list(i)) FROM range(6000000) t(i)").fetchone())
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert found == [(6_000_000,)] * 3
+
+
+def test_who_waits_to_be_the_large_one_waits_no_longer_than_asked(open_store, make, monkeypatch):
+    monkeypatch.setattr("tracestore.database.query.running.QUERIES_MEMORY_BYTES", 20_000_000)
+    store = open_store()
+    with store._database.large_query, pytest.raises(QueryInvalid, match="beside a collector"):
+        store.sql("SELECT len(list(i)) FROM range(10000000) t(i)", limits=QueryLimits(timeout_ms=2000))

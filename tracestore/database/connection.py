@@ -37,6 +37,8 @@ WRITER_MEMORY = "1GB"
 QUERIES_MEMORY_BYTES = 512 * 10**6
 """What queries beside a writer may have together. DuckDB has one limit for all: where they reach that, a commit
 finds no memory, and DuckDB 2.0 closes the database for good."""
+LARGE_MEMORY_BYTES = 768 * 10**6
+"""What a query that runs again as the only large one may have, with the small ones beside it."""
 MEASURED_FOR_S = 0.01
 CHECKPOINT_WAIT_S = 0.5
 """How long a checkpoint holds new readers back for those that read; it can be made up for later."""
@@ -95,6 +97,8 @@ class Database:
         self._doubtful = False
         self._is_attached = True
         self._log_inode = self._log_bytes = 0
+        self.large_query = threading.Lock()
+        """Held by the one query that may be large."""
         self._measuring = threading.Lock()
         self._measured = (-math.inf, 0)
         with _opening(path):
@@ -200,10 +204,9 @@ class Database:
             return self.path.with_name(self.path.name + ".wal").stat().st_size
         return 0
 
-    @property
-    def is_short_of_memory(self) -> bool:
+    def is_short_of_memory(self, limit_bytes: int) -> bool:
         """Tell whether queries take so much that the writer may find none; never of a database at rest."""
-        return not self.read_only and self._used_memory_bytes() > QUERIES_MEMORY_BYTES
+        return not self.read_only and self._used_memory_bytes() > limit_bytes
 
     def _used_memory_bytes(self) -> int:
         """Return what DuckDB cannot give back by itself, measured once for all who ask at about the same time."""

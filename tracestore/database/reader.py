@@ -3,6 +3,7 @@
 A record id begins with its millisecond, so looking one up reads only the rows of that millisecond.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,8 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._listing = threading.Lock()
+        """One at a time: what goes over all rows takes memory, which a writer has to find too."""
         with translated("counting"), database.reading() as cursor:
             records = int(_row(cursor, "SELECT count(*) AS records FROM raw.records")["records"])
         self._is_large = records >= LARGE_RECORDS
@@ -98,7 +101,7 @@ class Reader:
 
     def counts(self) -> dict[str, Any]:
         """Return the figures of `tracestore stats` that the database knows."""
-        with translated("counting"), self._database.reading() as cursor:
+        with self._listing, translated("counting"), self._database.reading() as cursor:
             records = _row(
                 cursor,
                 "SELECT count(*) AS records, count(DISTINCT turn_id) AS turns,"
@@ -155,7 +158,7 @@ class Reader:
     def _list(self, level: Level, filters: Mapping[str, Any], limit: int) -> list[Listed]:
         given = {condition: value for condition, value in filters.items() if value is not None}
         where = f"WHERE {' AND '.join(given)}" if given else ""
-        with translated("listing"), self._database.reading() as cursor:
+        with self._listing, translated("listing"), self._database.reading() as cursor:
             rows = cursor.execute(
                 f"SELECT {_LISTED[level]}, records, requests, errors, input_tokens, output_tokens, body_bytes"
                 f" FROM {level}s {where} ORDER BY ended_at DESC, started_at DESC, {level}_id LIMIT ?",

@@ -11,7 +11,7 @@ from nanoarrow.ipc import StreamWriter
 
 from tracestore.database.answers import ArrowResult, Interrupt, QueryLimits
 from tracestore.database.connection import Database
-from tracestore.database.query.running import reading
+from tracestore.database.query.running import in_enough_memory, reading
 from tracestore.errors import QueryInvalid
 
 _MOST_ROWS = 2**62
@@ -23,20 +23,26 @@ def query_arrow(
     database: Database, sql: str, *, limits: QueryLimits | None = None, interrupt: Interrupt | None = None
 ) -> ArrowResult:
     """Run one reading statement as `run_query` does; ``max_bytes`` is of the rows as text."""
-    limits = limits or QueryLimits()
-    with reading(database, sql, limits, interrupt) as cursor:
-        answer = cursor.sql(sql)
-        rows, truncated = _allowed(answer, limits)
-        if truncated:
-            answer = answer.limit(rows)
-        stream = io.BytesIO()
-        try:
-            with StreamWriter.from_writable(stream) as writer:
-                writer.write_stream(answer)
-        except RuntimeError as error:  # NanoarrowException has no public name
-            raise QueryInvalid(f"query: {error}") from error
-        finally:
-            answer.close()
+
+    def run(limits: QueryLimits, is_large: bool) -> ArrowResult:
+        with reading(database, sql, limits, interrupt, is_large=is_large) as cursor:
+            return _arrow(cursor.sql(sql), limits)
+
+    return in_enough_memory(database, limits or QueryLimits(), run)
+
+
+def _arrow(answer: duckdb.DuckDBPyRelation, limits: QueryLimits) -> ArrowResult:
+    rows, truncated = _allowed(answer, limits)
+    if truncated:
+        answer = answer.limit(rows)
+    stream = io.BytesIO()
+    try:
+        with StreamWriter.from_writable(stream) as writer:
+            writer.write_stream(answer)
+    except RuntimeError as error:  # NanoarrowException has no public name
+        raise QueryInvalid(f"query: {error}") from error
+    finally:
+        answer.close()
     return ArrowResult(stream.getvalue(), truncated)
 
 

@@ -8,21 +8,27 @@ a statement may be, and it runs in a read-only transaction.
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import duckdb
 
 from tracestore.database.answers import Interrupt, QueryLimits, QueryResult
-from tracestore.database.connection import QUERIES_MEMORY_BYTES, Database
+from tracestore.database.connection import LARGE_MEMORY_BYTES, QUERIES_MEMORY_BYTES, Database
 from tracestore.database.query import sandbox
 from tracestore.errors import QueryInvalid, StoreUnavailable, TraceStoreError
 
 WATCH_EVERY_S = 0.02
 """How often a query that may have to end is looked at."""
 
+_Answer = TypeVar("_Answer")
 _ZONED = "wanted times without a zone, found TIMESTAMP WITH TIME ZONE; cast it, as in now()::TIMESTAMP"
+
+
+class TakesTooMuch(QueryInvalid):
+    """Queries together took what the writer may need."""
 
 
 def run_query(
@@ -32,26 +38,51 @@ def run_query(
 
     DuckDB hands rows out while it works, so that rows beyond the limits never are.
     """
-    limits = limits or QueryLimits()
-    with reading(database, sql, limits, interrupt) as cursor:
-        cursor.execute(sql)
-        described = cursor.description or []
-        rows, truncated = _fetch(cursor, limits)
-    return QueryResult(
-        [column[0] for column in described], [str(column[1]) for column in described], rows, truncated
-    )
+
+    def run(limits: QueryLimits, is_large: bool) -> QueryResult:
+        with reading(database, sql, limits, interrupt, is_large=is_large) as cursor:
+            cursor.execute(sql)
+            described = cursor.description or []
+            rows, truncated = _fetch(cursor, limits)
+        return QueryResult(
+            [column[0] for column in described], [str(column[1]) for column in described], rows, truncated
+        )
+
+    return in_enough_memory(database, limits or QueryLimits(), run)
+
+
+def in_enough_memory(
+    database: Database, limits: QueryLimits, run: Callable[[QueryLimits, bool], _Answer]
+) -> _Answer:
+    """Run a query beside others, and where all of them take too much, once more as the only large one.
+
+    ``run`` gets limits, with the time that is left, and whether it is the large one.
+    """
+    ends_at = math.inf if limits.timeout_ms is None else time.monotonic() + limits.timeout_ms / 1000
+    try:
+        return run(limits, False)
+    except TakesTooMuch:
+        wait_s = -1 if ends_at == math.inf else max(0.0, ends_at - time.monotonic())
+        if not database.large_query.acquire(timeout=wait_s):
+            raise
+        try:
+            left_ms = None if ends_at == math.inf else max(1, int((ends_at - time.monotonic()) * 1000))
+            return run(replace(limits, timeout_ms=left_ms), True)
+        finally:
+            database.large_query.release()
 
 
 @contextmanager
 def reading(
-    database: Database, sql: str, limits: QueryLimits, interrupt: Interrupt | None
+    database: Database, sql: str, limits: QueryLimits, interrupt: Interrupt | None, *, is_large: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give a cursor in a read-only transaction for a statement that may run; nothing of it outlives the block.
 
     Errors of DuckDB in the block become QueryInvalid or StoreUnavailable.
     """
+    memory_bytes = LARGE_MEMORY_BYTES if is_large else QUERIES_MEMORY_BYTES
     with database.reading() as cursor:
-        watch = _Watch(database, cursor, limits.timeout_ms, interrupt)
+        watch = _Watch(database, cursor, limits.timeout_ms, interrupt, memory_bytes)
         with _translated(watch):
             with watch:
                 sandbox.check(cursor, sql)
@@ -78,7 +109,9 @@ class _Watch:
         cursor: duckdb.DuckDBPyConnection,
         timeout_ms: int | None,
         interrupt: Interrupt | None,
+        memory_bytes: int,
     ) -> None:
+        self._memory_bytes = memory_bytes
         self._database = database
         self._cursor = cursor
         self._takes_too_much = False
@@ -95,9 +128,13 @@ class _Watch:
         if time.monotonic() >= self._ends_at:
             return f"wanted an answer within {self._timeout_ms} ms, found it still running"
         if self._takes_too_much:
-            size = f"{QUERIES_MEMORY_BYTES // 10**6} MB of memory for all queries beside a collector"
-            return f"wanted at most {size}, found more; ask again, or while nothing collects"
+            return f"wanted at most {self._memory_bytes // 10**6} MB of memory beside a collector, found more"
         return None
+
+    @property
+    def takes_too_much(self) -> bool:
+        """Tell whether that is why, and it was among others."""
+        return self._takes_too_much and self._memory_bytes == QUERIES_MEMORY_BYTES
 
     def __enter__(self) -> "_Watch":
         if self._timeout_ms is not None or self._interrupt is not None or not self._database.read_only:
@@ -112,7 +149,7 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._is_over.wait(WATCH_EVERY_S):
-            self._takes_too_much = self._takes_too_much or self._database.is_short_of_memory
+            self._takes_too_much = self._takes_too_much or self._database.is_short_of_memory(self._memory_bytes)
             if self.why():
                 self._cursor.interrupt()
 
@@ -123,7 +160,8 @@ def _translated(watch: _Watch) -> Iterator[None]:
         yield
     except (duckdb.Error, ImportError, RecursionError, QueryInvalid) as error:
         if why := watch.why():
-            raise QueryInvalid(f"query: {why}; ask for less, or again") from error
+            kind = TakesTooMuch if watch.takes_too_much else QueryInvalid
+            raise kind(f"query: {why}; ask for less, or again") from error
         raise _ours(error) from error
 
 
