@@ -161,6 +161,15 @@ def test_sql_may_come_as_text(serving):
         assert response.json()["rows"] == [["Grüße"]]
 
 
+def test_json_is_json_whatever_curl_calls_it(serving):
+    server = serving()
+    for content_type in ("application/x-www-form-urlencoded", "text/plain"):
+        response = server.send(b' {"sql": "SELECT 1 UNION SELECT 2", "max_rows": 1}', {"Content-Type": content_type})
+        assert len(response.json()["rows"]) == 1
+        refused = server.send(b'{"sql": "SELECT 1", "max_row": 1}', {"Content-Type": content_type})
+        assert (refused.status_code, refused.json()["error"]) == (400, "InputInvalid")
+
+
 @pytest.mark.parametrize("form", [JSON, CSV, ARROW])
 def test_an_answer_is_cut_off_at_its_limits_and_says_so(serving, monkeypatch, form):
     rows = {

@@ -108,7 +108,7 @@ async def _end_when_gone(receive: Receive, interrupt: Interrupt, working: "Futur
 
 
 async def answer_sql(request: Request) -> Response:
-    """Answer one question; what is wrong with it is InputInvalid, for 400."""
+    """A SELECT as text or {"sql": ..., "max_rows": ..., "timeout_ms": ...}; Accept: JSON, CSV or Arrow."""
     form = _form(request)
     asked = await _asked(request)
     slots: QuerySlots = request.app.state.queries
@@ -141,7 +141,7 @@ async def _asked(request: Request) -> _Asked:
         if len(body) > REQUEST_BYTES:
             raise HTTPException(413, f"body: wanted at most {REQUEST_BYTES:,} bytes, found more; ask for less")
     try:
-        if content_type != JSON:
+        if content_type != JSON and not body.lstrip().startswith(b"{"):  # no statement begins so: JSON from curl -d
             return _Asked(body.decode())
         return msgspec.json.decode(body, type=_Asked)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
