@@ -90,6 +90,7 @@ def test_a_range_outside_the_bytes_is_416(asked, text):
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(BODY)}"
     assert answer.json()["error"] == "RangeNotSatisfiable"
+    assert answer.json()["message"] == f"Range: wanted a part of {len(BODY)} bytes, found '{text}'"
 
 
 @pytest.mark.parametrize(

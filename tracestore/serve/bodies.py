@@ -49,7 +49,8 @@ async def answer_body(request: Request) -> Response:
     start, end = found
     if start >= end:
         unsatisfied = {"Content-Range": f"bytes */{len(body)}", "Accept-Ranges": "bytes"}
-        return failure(416, "RangeNotSatisfiable", f"wanted a range of {len(body)} bytes, found another", unsatisfied)
+        message = f"Range: wanted a part of {len(body)} bytes, found {asked['range']!r:.80}"
+        return failure(416, "RangeNotSatisfiable", message, unsatisfied)
     return _sent(request, body[start:end], 206, headers | {"Content-Range": f"bytes {start}-{end - 1}/{len(body)}"})
 
 
