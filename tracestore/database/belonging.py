@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from tracestore.database.connection import Database, translated
+from tracestore.database.connection import Database
+from tracestore.database.failures import translated
 from tracestore.database.retention import AGE, digest_table
 
 Belonging: TypeAlias = tuple[bytes, str, int]

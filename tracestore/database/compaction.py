@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracestore.database import schema
-from tracestore.database.connection import CREATING, Database, discard, quoted, translated
+from tracestore.database.connection import CREATING, Database, discard, quoted
+from tracestore.database.failures import translated
 
 DEAD_SHARE = 0.3
 """Compact when this share of the file holds nothing that lives."""

@@ -23,9 +23,10 @@ from typing import TypeAlias
 import duckdb
 
 from tracestore.database import schema
+from tracestore.database.failures import opening, translated
 from tracestore.directory import durable
 from tracestore.directory.disk_errors import disk_errors_translated
-from tracestore.errors import InputInvalid, StoreBroken, StoreLocked, StoreUnavailable, TraceStoreError
+from tracestore.errors import InputInvalid, StoreBroken, StoreUnavailable
 from tracestore.layout import DIRECTORY_MODE, FILE_MODE
 
 CREATING = "STORAGE_VERSION 'v1.5.0', BLOCK_SIZE 131072"
@@ -46,43 +47,6 @@ SWAP_WAIT_S = 5.0
 """How long a swap waits for readers before it interrupts them."""
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn DuckDB's exceptions and OSError into ours; ``what`` names the thing that was tried."""
-    try:
-        yield
-    except TraceStoreError:  # ours, though some are OSErrors too
-        raise
-    except OSError as error:
-        text = f"{what}: {error.strerror}; free space or mend the disk, then try again"
-        raise StoreUnavailable(error.errno, text, os.fspath(error.filename or "")) from error
-    except duckdb.Error as error:
-        raise _ours(what, error) from error
-
-
-def _ours(what: str, error: duckdb.Error) -> TraceStoreError:
-    """Return what an exception of DuckDB means to a user."""
-    found = _first_line(error)
-    if is_damage(found):
-        return StoreBroken(f"{what}: the database is damaged: {found}; run tracestore rebuild")
-    if isinstance(error, duckdb.IOException):
-        return StoreUnavailable(f"{what}: {found}; free space or mend the disk, then try again")
-    if isinstance(error, duckdb.OutOfMemoryException):  # which queries may have for a moment: no damage
-        return StoreUnavailable(f"{what}: {found}; try again")
-    if isinstance(error, duckdb.TransactionException):
-        return StoreUnavailable(f"{what}: {found}; try again")
-    if isinstance(error, duckdb.InterruptException):
-        return StoreUnavailable(f"{what}: interrupted; try again")
-    if isinstance(error, duckdb.FatalException | duckdb.InternalException):
-        return StoreUnavailable(f"{what}: DuckDB gave up: {found}; open the store again")
-    return StoreBroken(f"{what}: {found}")
-
-
-def is_damage(text: str) -> bool:
-    """Tell whether DuckDB found bytes that it did not write."""
-    return any(sign in text for sign in ("valid DuckDB", "orrupt", "checksum", "read enough bytes"))
-
-
 class Database:
     """The open database of one store; ``path`` None keeps everything in memory."""
 
@@ -101,7 +65,7 @@ class Database:
         """Held by the one query that may be large."""
         self._measuring = threading.Lock()
         self._measured = (-math.inf, 0)
-        with _opening(path):
+        with opening(path):
             self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
             try:
                 self._confine(path, scratch)
@@ -321,7 +285,7 @@ class Database:
     def _reattach(self) -> None:
         if self._is_attached:
             return
-        with _opening(self.path):
+        with opening(self.path):
             attached = self._root.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'store'")
             if attached.fetchone() is None:
                 self._attach()
@@ -355,28 +319,6 @@ def discard(unfinished: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _opening(path: Path | None) -> Iterator[None]:
-    """Say what a database that does not open means to its user."""
-    try:
-        yield
-    except TraceStoreError:
-        raise
-    except duckdb.IOException as error:
-        text = _first_line(error)
-        if "Could not set lock" in text or "Conflicting lock" in text:
-            raise StoreLocked(f"{path}: another process has the database open: {text}") from error
-        if is_damage(text):
-            raise StoreBroken(f"{path}: the database is damaged: {text}; run tracestore rebuild") from error
-        raise StoreUnavailable(f"{path}: cannot open the database: {text}") from error
-    except OSError as error:
-        raise StoreUnavailable(error.errno, f"cannot open the database: {error.strerror}", str(path)) from error
-    except duckdb.Error as error:
-        raise StoreBroken(
-            f"{path}: cannot open the database: {_first_line(error)}; run tracestore rebuild"
-        ) from error
-
-
 _Settings: TypeAlias = dict[str, str | bool | int | float | list[str]]
 
 
@@ -397,7 +339,3 @@ def _settings(path: Path | None, scratch: Path | None, read_only: bool) -> _Sett
 def quoted(path: Path) -> str:
     """Return a path as it stands inside a quoted SQL string."""
     return str(path).replace("'", "''")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -5,7 +5,8 @@ from typing import Any
 
 import arro3.core as arrow
 
-from tracestore.database.connection import Database, translated
+from tracestore.database.connection import Database
+from tracestore.database.failures import translated
 from tracestore.database.writer import Body
 
 

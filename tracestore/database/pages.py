@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import arro3.core as arrow
 from duckdb import DuckDBPyConnection
 
-from tracestore.database.connection import Database, translated
+from tracestore.database.connection import Database
+from tracestore.database.failures import translated
 from tracestore.database.rows import COLUMNS, stored_records
 from tracestore.record import BodyState, StoredRecord
 

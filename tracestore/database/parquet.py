@@ -12,7 +12,7 @@ from itertools import chain
 import arro3.core as arrow
 import duckdb
 
-from tracestore.database.connection import translated
+from tracestore.database.failures import translated
 
 _CHUNK_BYTES = 256 * 1024
 _ROW_GROUP = "8MB"

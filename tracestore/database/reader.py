@@ -12,7 +12,8 @@ from uuid import UUID
 from duckdb import DuckDBPyConnection
 
 from tracestore.database.answers import Level, Listed
-from tracestore.database.connection import Database, translated
+from tracestore.database.connection import Database
+from tracestore.database.failures import translated
 from tracestore.database.rows import POSITION_COLUMNS, SELECT, column_text, stored_records
 from tracestore.record import NS_PER_MS, BodyState, StoredRecord, milliseconds_of_id
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import arro3.core as arrow
 
-from tracestore.database.connection import Database, translated
+from tracestore.database.connection import Database
+from tracestore.database.failures import translated
 
 AGE = "least(timestamp, inserted_at)"
 

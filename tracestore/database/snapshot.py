@@ -19,7 +19,8 @@ import arro3.core as arrow
 from duckdb import DuckDBPyConnection
 
 from tracestore.database import schema
-from tracestore.database.connection import Database, quoted, translated
+from tracestore.database.connection import Database, quoted
+from tracestore.database.failures import translated
 
 SLOT_ROWS = 65_536
 """Rows of one part: a snapshot rewrites at least the last one, so this bounds what each costs."""

@@ -15,7 +15,8 @@ from uuid import UUID
 import arro3.core as arrow
 from duckdb import DuckDBPyConnection
 
-from tracestore.database.connection import Database, translated
+from tracestore.database.connection import Database
+from tracestore.database.failures import translated
 from tracestore.database.rows import INSERT, POSITION_COLUMNS, Identity, Row, identity_of, table_of, wanted_table
 
 RANGES_LIMIT = 16
