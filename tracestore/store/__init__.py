@@ -3,7 +3,9 @@
 ::
 
     store        what it can do
-    opening      how it opens and ends
+    opening      how it opens and ends, and who is asked where another process holds it
+    reading      what can be read of it here
+    upkeep       prune, pack, unpack
     write_side   what only a writer has: its own journal, the drain, recovery
 """
 
