@@ -98,6 +98,17 @@ def test_a_turn_without_a_conversation_is_listed_alone(cli: Cli, tmp_path: Path,
     assert ids(cli("list", "--store", tmp_path / "s").stdout) == ["alone"]
 
 
+def test_turns_without_a_conversation_are_no_group(cli: Cli, tmp_path: Path, make: Any, now_ms: int) -> None:
+    with TraceStore(tmp_path / "s") as store:
+        store.insert_records([
+            make.log(now_ms - 3000, turnId="oldest"),
+            make.log(now_ms - 2000, turnId="middle", conversationId="c"),
+            make.log(now_ms - 1000, turnId="newest"),
+        ])  # fmt: skip
+
+    assert ids(cli("list", "--store", tmp_path / "s").stdout) == ["newest", "c", "middle", "oldest"]
+
+
 def test_an_empty_store_lists_nothing(cli: Cli, tmp_path: Path) -> None:
     TraceStore(tmp_path / "s").close()
 

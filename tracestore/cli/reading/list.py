@@ -59,12 +59,13 @@ def command(
 
 
 def _grouped(reader: "Reader | RemoteReader", turns: "Sequence[Listed]") -> "list[Listed]":
-    """Put each conversation above its turns, in the order of their newest turns."""
+    """Put each conversation above its turns, in the order of their newest turns; a turn of none stands by itself."""
     ids = sorted({turn.conversation_id for turn in turns if turn.conversation_id is not None})
     conversations = {listed.id: listed for listed in reader.conversations_of(ids)}
-    groups: dict[str, list[Listed]] = {}
+    groups: dict[tuple[str | None, str | None], list[Listed]] = {}
     for turn in turns:
-        group = groups.setdefault(turn.conversation_id or "", [])
+        is_alone = turn.conversation_id is None
+        group = groups.setdefault((turn.conversation_id, turn.id if is_alone else None), [])
         if not group and turn.conversation_id in conversations:
             group.append(conversations[turn.conversation_id])
         group.append(turn)
