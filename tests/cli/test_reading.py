@@ -106,7 +106,7 @@ def test_turns_without_a_conversation_are_no_group(cli: Cli, tmp_path: Path, mak
             make.log(now_ms - 1000, turnId="newest"),
         ])  # fmt: skip
 
-    assert ids(cli("list", "--store", tmp_path / "s").stdout) == ["newest", "c", "middle", "oldest"]
+    assert ids(cli("list", "--store", tmp_path / "s").stdout) == ["newest", "c", "  middle", "oldest"]
 
 
 def test_an_empty_store_lists_nothing(cli: Cli, tmp_path: Path) -> None:

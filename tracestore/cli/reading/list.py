@@ -84,7 +84,7 @@ def _print(listed: "Sequence[Listed]", as_json: bool) -> None:
 def _cells(item: "Listed", has_levels: bool) -> list[str]:
     is_turn = item.level == "turn"
     return [
-        f"  {item.id}" if is_turn and has_levels else item.id,
+        f"  {item.id}" if is_turn and has_levels and item.conversation_id is not None else item.id,
         utc_text(item.started_at, timespec="seconds"),
         format_duration_ms(item.duration_ms),
         item.status,
