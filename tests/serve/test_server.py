@@ -1,6 +1,8 @@
 """Sockets, start and end of the server."""
 
+import asyncio
 import http.client
+import json
 import signal
 import socket
 import sys
@@ -12,11 +14,12 @@ from tracestore import InputInvalid, StoreUnavailable, TraceStore
 from tracestore.serve import server as server_module
 from tracestore.serve.health import Status
 from tracestore.serve.server import Listen, Server
+from tracestore.serve.sql import QuerySlots
 
 
-def ask(address, path="/v1/ready", **headers):
+def ask(address, path="/v1/ready", body=None, **headers):
     connection = http.client.HTTPConnection(*address, timeout=20)
-    connection.request("GET", path, headers=headers)
+    connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "text/plain", **headers})
     response = connection.getresponse()
     body = response.read()
     connection.close()
@@ -100,6 +103,27 @@ def test_what_was_asked_before_the_end_is_answered(store, monkeypatch):
         asking.join()
         ending.join()
     assert answers == [200]
+
+
+def test_what_the_end_does_not_wait_for_is_told_so(store, monkeypatch, caplog):
+    monkeypatch.setattr(server_module, "END_WITHIN_S", 0.01)
+    begun = threading.Event()
+
+    async def endless(self, work, receive):
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(QuerySlots, "run", endless)
+    answers = []
+    with Server(store, Status(), listen=Listen("127.0.0.1", 0)) as server:
+        asking = threading.Thread(target=lambda: answers.append(ask(server.address, "/v1/sql", b"SELECT 1")))
+        asking.start()
+        assert begun.wait(20)
+        server.stop()
+        asking.join()
+    [(status, body)] = answers
+    assert (status, json.loads(body)["error"]) == (503, "Ending")
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_a_second_signal_still_closes_the_socket(store, monkeypatch):

@@ -66,6 +66,29 @@ class Limits:
                 await failure(503, "TimedOut", message)(scope, receive, send)
 
 
+class CutOff:
+    """Answers with 503 what outlives the server; of an answer that has begun the rest stays away."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it; only the end of the server cancels one."""
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if not has_begun:
+                message = "the server ends, and did not wait for the answer; ask again once it runs"
+                await failure(503, "Ending", message)(scope, receive, send)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 that bounds what a client gets before a request of its is known: uvicorn bounds none of it.
 

@@ -26,7 +26,7 @@ from tracestore.serve.app import Serving, owner_app, public_app
 from tracestore.serve.appending import Appending
 from tracestore.serve.guard import check_listen
 from tracestore.serve.health import Status
-from tracestore.serve.limits import BoundedProtocol
+from tracestore.serve.limits import BoundedProtocol, CutOff
 from tracestore.serve.receiver import Received
 from tracestore.serve.refs import AllowedFiles
 from tracestore.store import TraceStore
@@ -125,7 +125,7 @@ def _bound(listen: Listen) -> socket.socket:
 
 def _server(app: ASGIApp, listening: socket.socket) -> tuple[uvicorn.Server, socket.socket]:
     config = uvicorn.Config(
-        app, loop="asyncio", http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
+        CutOff(app), loop="asyncio", http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=END_WITHIN_S, proxy_headers=False,
     )  # fmt: skip
