@@ -135,6 +135,48 @@ def test_a_reader_that_does_not_end_is_interrupted_and_the_swap_succeeds(fat_sto
     assert fat_store.sql("SELECT count(*) FROM records").fetchone() == (1200,)
 
 
+def test_an_interrupt_that_a_reader_did_not_notice_is_repeated(fat_store, monkeypatch):
+    """One that comes between two statements is forgotten; the swap would keep everybody out until the next ends."""
+    monkeypatch.setattr(connection_module, "SWAP_WAIT_S", 0.05)
+    database = fat_store._database
+    ended = []
+
+    class Once:
+        """A reader's cursor that begins its statement only after the first interrupt."""
+
+        def __init__(self, cursor):
+            self._cursor = cursor
+            self.came = threading.Event()
+
+        def interrupt(self):
+            self.came.set()
+            if self.goes_on:
+                self._cursor.interrupt()
+
+        goes_on = False
+
+    def read_long():
+        with database.reading() as cursor:
+            heard = Once(cursor)
+            database._readers.discard(cursor)
+            database._readers.add(heard)
+            heard.came.wait(20)
+            heard.goes_on = True
+            try:
+                cursor.execute("SELECT count(*) FROM range(30000000000) a").fetchall()
+            except Exception as error:
+                ended.append(error)
+            database._readers.discard(heard)
+
+    thread = threading.Thread(target=read_long)
+    thread.start()
+    while not database._readers:
+        time.sleep(0.001)
+    fat_store.compact()
+    thread.join(20)
+    assert "Interrupted" in str(ended[0])
+
+
 def test_a_failing_swap_leaves_the_old_file_in_use(fat_store, monkeypatch):
     rows = fat_store.sql("SELECT count(*) FROM records").fetchone()
 

@@ -109,3 +109,23 @@ def test_who_waits_to_be_the_large_one_waits_no_longer_than_asked(open_store, ma
     store = open_store()
     with store._database.large_query, pytest.raises(QueryInvalid, match="beside a collector"):
         store.sql("SELECT len(list(i)) FROM range(10000000) t(i)", limits=QueryLimits(timeout_ms=2000))
+
+
+def test_who_waits_to_be_the_large_one_may_leave(open_store, make, monkeypatch):
+    monkeypatch.setattr("tracestore.database.query.running.QUERIES_MEMORY_BYTES", 20_000_000)
+    store = open_store()
+    interrupt = threading.Event()
+    ended = []
+
+    def ask():
+        with pytest.raises(QueryInvalid) as found:
+            store.sql("SELECT len(list(i)) FROM range(10000000) t(i)", interrupt=interrupt)
+        ended.append(found.value)
+
+    with store._database.large_query:
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(1)  # it has taken too much by then, or ends as soon as it is told to
+        interrupt.set()
+        thread.join(20)
+        assert ended

@@ -45,6 +45,8 @@ CHECKPOINT_WAIT_S = 0.5
 """How long a checkpoint holds new readers back for those that read; it can be made up for later."""
 SWAP_WAIT_S = 5.0
 """How long a swap waits for readers before it interrupts them."""
+INTERRUPT_EVERY_S = 0.1
+"""And again so often: DuckDB forgets an interrupt that comes just before a statement begins."""
 
 
 class Database:
@@ -252,10 +254,11 @@ class Database:
                 self._reattach()
 
     def _let_readers_finish(self) -> None:
-        if not self._gate.wait_for(lambda: not self._readers, timeout=SWAP_WAIT_S):
+        wait_s = SWAP_WAIT_S
+        while not self._gate.wait_for(lambda: not self._readers, timeout=wait_s):
             for reader in self._readers:
                 reader.interrupt()
-            self._gate.wait_for(lambda: not self._readers)
+            wait_s = INTERRUPT_EVERY_S
 
     def _attach(self) -> None:
         if self.path is None:

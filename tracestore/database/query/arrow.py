@@ -28,7 +28,7 @@ def query_arrow(
         with reading(database, sql, limits, interrupt, is_large=is_large) as cursor:
             return _arrow(cursor.sql(sql), limits)
 
-    return in_enough_memory(database, limits or QueryLimits(), run)
+    return in_enough_memory(database, limits or QueryLimits(), interrupt, run)
 
 
 def _arrow(answer: duckdb.DuckDBPyRelation, limits: QueryLimits) -> ArrowResult:

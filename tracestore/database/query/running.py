@@ -48,11 +48,14 @@ def run_query(
             [column[0] for column in described], [str(column[1]) for column in described], rows, truncated
         )
 
-    return in_enough_memory(database, limits or QueryLimits(), run)
+    return in_enough_memory(database, limits or QueryLimits(), interrupt, run)
 
 
 def in_enough_memory(
-    database: Database, limits: QueryLimits, run: Callable[[QueryLimits, bool], _Answer]
+    database: Database,
+    limits: QueryLimits,
+    interrupt: Interrupt | None,
+    run: Callable[[QueryLimits, bool], _Answer],
 ) -> _Answer:
     """Run a query beside others, and where all of them take too much, once more as the only large one.
 
@@ -62,9 +65,9 @@ def in_enough_memory(
     try:
         return run(limits, False)
     except TakesTooMuch:
-        wait_s = -1 if ends_at == math.inf else max(0.0, ends_at - time.monotonic())
-        if not database.large_query.acquire(timeout=wait_s):
-            raise
+        while not database.large_query.acquire(timeout=WATCH_EVERY_S):
+            if time.monotonic() >= ends_at or (interrupt is not None and interrupt.is_set()):
+                raise
         try:
             left_ms = None if ends_at == math.inf else max(1, int((ends_at - time.monotonic()) * 1000))
             return run(replace(limits, timeout_ms=left_ms), True)
