@@ -202,3 +202,48 @@ def test_a_store_marked_no_pack_is_left_alone(open_store, journal, talk, collect
     running.collector.pack_now()
     assert running.of(Packed) == []
     assert (len(disk.loose), disk.packs) == (20, [])
+
+
+def test_a_prune_waits_for_nobody_who_packs(store, journal, collecting):
+    """Packing that another process asked for would hold the collector up for as long as it takes."""
+    collecting(store, journal).drain()
+    packing_begun, pruned = threading.Event(), threading.Event()
+    reports = []
+
+    def hold_on(done, planned):
+        packing_begun.set()
+        pruned_or_late.wait(20)
+
+    pruned_or_late = threading.Event()
+
+    def pack():
+        reports.append(store.pack(on_progress=hold_on))
+
+    def prune():
+        store.prune(RetentionPolicy(max_age="100d"))
+        pruned.set()
+
+    packs = threading.Thread(target=pack)
+    packs.start()
+    assert packing_begun.wait(20)
+    prunes = threading.Thread(target=prune)
+    prunes.start()
+    while not store._local_upkeep._waiting_prunes:
+        prunes.join(0.001)
+    pruned_or_late.set()
+    packs.join(20)
+    assert pruned.wait(20)
+    prunes.join()
+    assert not reports[0].is_complete
+    assert reports[0].bodies < 20
+    assert store.pack().is_complete
+
+
+def test_packing_that_waits_for_another_ends_when_it_is_told_to(store, journal, collecting):
+    collecting(store, journal).drain()
+    reports = []
+    with store._blobs.packing:
+        waiting = threading.Thread(target=lambda: reports.append(store.pack(is_stopped=lambda: True)))
+        waiting.start()
+        waiting.join(20)
+        assert [report.is_complete for report in reports] == [False]

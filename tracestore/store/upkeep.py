@@ -1,7 +1,9 @@
 """What keeps a store in shape while it is in use: prune, pack, unpack. Wiring of `maintenance`."""
 
 import errno
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from blobs import BlobStore
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from tracestore.store.write_side import WriteSide
 
 Progress = Callable[[int, int], None]
+LOOK_EVERY_S = 0.02
+"""How often a packing that waits for another one looks whether it is to end."""
 
 
 class Upkeep:
@@ -38,6 +42,8 @@ class Upkeep:
         self._write_side = write_side
         self._settle = settle
         self._now_ns = now_ns
+        self._counting = threading.Lock()
+        self._waiting_prunes = 0
 
     def prune(
         self, policy: RetentionPolicy, dry_run: bool, *, force: bool, on_progress: Progress | None
@@ -60,9 +66,24 @@ class Upkeep:
 
         write_side = self._write_side
         pruner = Pruner(self._database, self._blobs, write_side.bodies_went, self._now_ns, write_side.recovery)
-        with self._blobs.packing:
+        with self._without_packing():
             plan = pruner.plan(policy, self._now_ns() // NS_PER_MS)
             return plan.summary if dry_run else pruner.apply(plan, force=force, on_progress=on_progress)
+
+    @contextmanager
+    def _without_packing(self) -> Iterator[None]:
+        """Keep packing off; one that runs, whoever asked for it, ends at its next body: the collector waits here."""
+        with self._counting:
+            self._waiting_prunes += 1
+        try:
+            self._blobs.packing.acquire()
+        finally:
+            with self._counting:
+                self._waiting_prunes -= 1
+        try:
+            yield
+        finally:
+            self._blobs.packing.release()
 
     def pack(
         self, *, grace_ms: int, settled_ms: int, is_stopped: Callable[[], bool], on_progress: Progress | None
@@ -72,7 +93,16 @@ class Upkeep:
             found = f"one that keeps them in files ({self._layout.no_pack}); remove that file to pack it"
             raise InputInvalid(f"pack: wanted a store that may pack its bodies, found {found}")
         packer = self._packer()
-        return packer.pack(settled_ms=settled_ms, grace_ms=grace_ms, is_stopped=is_stopped, on_progress=on_progress)
+        while not self._blobs.packing.acquire(timeout=LOOK_EVERY_S):
+            if is_stopped():
+                return PackReport(is_complete=False)
+        try:
+            return packer.pack(
+                settled_ms=settled_ms, grace_ms=grace_ms, on_progress=on_progress,
+                is_stopped=lambda: is_stopped() or self._waiting_prunes > 0,
+            )  # fmt: skip
+        finally:
+            self._blobs.packing.release()
 
     def unpack(self, *, grace_ms: int, on_progress: Progress | None) -> PackReport:
         """Write every packed body into a file of its own again."""
