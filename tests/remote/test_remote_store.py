@@ -11,8 +11,10 @@ import pytest
 from blobs import Digest
 from tracestore import InputInvalid, QueryInvalid, RetentionPolicy, StoreLocked, StoreUnavailable, TraceStore
 from tracestore.database.answers import QueryLimits
-from tracestore.remote import frames, sockets
+from tracestore.remote import calls, frames, sockets
+from tracestore.remote.calls import encode_call
 from tracestore.remote.client import CALLS_PATH, Client
+from tracestore.serve import calls as calls_module
 
 ASKED = {
     "turn": lambda store: store.get_turn("t"),
@@ -111,8 +113,67 @@ def test_what_only_its_holder_can_do_names_the_holder(both):
     for call in (asking.repair, asking.unpack):
         with pytest.raises(StoreLocked, match="held by process"):
             call()
-    with pytest.raises(InputInvalid, match="read_only"):
-        asking.insert_records([])
+    for call in (lambda: asking.insert_records([]), asking.snapshot, asking.compact, asking.pack_is_due):
+        with pytest.raises(InputInvalid, match="read_only"):
+            call()
+
+
+def test_an_error_of_a_part_comes_as_the_public_error_that_it_is(both, monkeypatch):
+    from tracestore.database.query.running import TakesTooMuch
+
+    def fail(*_, **__):
+        raise TakesTooMuch("query: too much")
+
+    _, asking = both
+    monkeypatch.setattr(TraceStore, "sql", fail)
+    with pytest.raises(QueryInvalid, match="too much") as found:
+        asking._remote.query("SELECT 1")
+    assert found.value.exit_code == 2
+
+
+def test_a_collector_that_took_the_store_before_its_second_opening_is_asked(open_store, answering, make, monkeypatch):
+    with open_store() as writing:
+        writing.insert_records([make.log(turnId="t")])
+    held = []
+
+    def taken(self):
+        held.append(open_store())
+        answering(held[0])
+
+    monkeypatch.setattr(TraceStore, "_is_behind", lambda self, layout: not held)
+    monkeypatch.setattr(TraceStore, "_catch_up", taken)
+    asking = TraceStore(writing.path, read_only=True)
+    assert asking.is_remote
+    assert len(asking.get_turn("t")) == 1
+
+
+def test_a_call_that_nobody_waits_for_any_more_never_begins(open_store, answering, make, clock, monkeypatch):
+    monkeypatch.setattr("tracestore.serve.server.CALLS_AT_ONCE", 1)
+    held = open_store()
+    held.insert_records([make.log(turnId="t")])
+    begun, may_end, gone = threading.Event(), threading.Event(), threading.Event()
+    asked = []
+    monkeypatch.setattr(TraceStore, "stats", lambda self: begun.set() or may_end.wait(20) or {})
+    monkeypatch.setattr(TraceStore, "prune", lambda *_, **__: asked.append("prune"))
+    abandon = calls_module.Frames.abandon
+    monkeypatch.setattr(calls_module.Frames, "abandon", lambda self: abandon(self) or gone.set())
+    answering(held)
+    asking = TraceStore(held.path, read_only=True)
+    first = threading.Thread(target=asking._remote.stats)
+    first.start()
+    assert begun.wait(10)
+    connection = sockets.connect(held.path / "socket")
+    call = encode_call(calls.Prune(1, None, False, False))
+    connection.sendall(
+        b"POST /store HTTP/1.1\r\nHost: x\r\nTracestore-Protocol: 1\r\nContent-Length: %d\r\n\r\n%s" % (len(call), call)
+    )
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    connection.close()
+    assert gone.wait(10)
+    may_end.set()
+    first.join(20)
+    assert asking.sql("SELECT 1").rows == [(1,)]  # the only worker came past it
+    assert asked == []
 
 
 def test_a_writer_is_refused_at_once_where_the_holder_answers(both, monkeypatch):
@@ -217,8 +278,8 @@ def test_another_protocol_is_told_to_restart(both, monkeypatch):
 
 def test_what_is_no_call_is_refused(both):
     held, _ = both
-    calls = (b"", b"[]", b'{"call": "drop"}', b'{"call": "turn"}', b'{"call": "turn", "turn_id": 1}', b"[" * 100_000)
-    for body in calls:
+    bodies = (b"", b"[]", b'{"call": "drop"}', b'{"call": "turn"}', b'{"call": "turn", "turn_id": 1}', b"[" * 100_000)
+    for body in bodies:
         with closing(HTTPConnection("x")) as connection:
             connection.sock = sockets.connect(held.path / "socket")
             connection.request("POST", CALLS_PATH, body, {frames.PROTOCOL_HEADER: frames.PROTOCOL})
@@ -248,9 +309,14 @@ def test_a_server_that_ends_in_the_middle_of_an_answer_is_an_error(tmp_path):
 
     thread = threading.Thread(target=answer)
     thread.start()
-    from tracestore.remote import calls
-
     with pytest.raises(StoreUnavailable, match="ended before it had answered"):
         Client(tmp_path / "socket", "process 1").result(calls.Stats())
     thread.join()
     listening.close()
+
+
+def test_bodies_that_end_without_a_result_are_an_error(both, monkeypatch):
+    _, asking = both
+    monkeypatch.setattr(Client, "frames", lambda self, call: iter([("item", ["00", None, "lost"])]))
+    with pytest.raises(StoreUnavailable, match="ended before it had answered"):
+        list(asking.get_bodies(["00", "11"]))

@@ -37,7 +37,8 @@ def decode(line: bytes) -> tuple[str, Any]:
 
 def error_members(error: TraceStoreError) -> dict[str, Any]:
     """Return what the other side needs to raise the same error."""
-    members: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    known = next(kind for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
+    members: dict[str, Any] = {"type": known.__name__, "message": str(error)}
     if isinstance(error, OSError) and error.strerror is not None:
         members |= {"errno": error.errno, "message": error.strerror, "filename": error.filename}
     return members

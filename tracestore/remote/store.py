@@ -52,9 +52,11 @@ class RemoteStore:
     def bodies(self, digests: Iterable[str]) -> Iterator[tuple[str, bytes | None, BodyState]]:
         """Give digest, bytes and state of each body, as they come."""
         for kind, value in self._client.frames(calls.Bodies(list(digests))):
-            if kind == "item":
-                digest, body, state = from_json(value)
-                yield digest, body, state
+            if kind == "result":
+                return
+            digest, body, state = from_json(value)
+            yield digest, body, state
+        raise self._client.ended_early()
 
     def query(
         self, sql: str, limits: "QueryLimits | None" = None, interrupt: "Interrupt | None" = None

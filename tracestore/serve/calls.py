@@ -105,11 +105,11 @@ async def answer_call(request: Request) -> Response:
         return failure(400, "InputInvalid", message, headers)
     call = calls.decode_call(await request.body())
     answered = Frames(asyncio.get_running_loop())
-    request.app.state.workers.submit(_work, request.app.state.store, call, answered)
 
     async def sent() -> AsyncIterator[bytes]:
         listening = asyncio.create_task(answered.end_when_client_leaves(request.receive))
         try:
+            request.app.state.workers.submit(_work, request.app.state.store, call, answered)
             async for frame in answered.sent():
                 yield frame
         finally:
@@ -124,6 +124,8 @@ ROUTES = [Route(CALLS_PATH, answer_call, methods=["POST"])]
 
 def _work(store: TraceStore, call: calls.Call, answered: Frames) -> None:
     """Do what a call asks, in a worker thread."""
+    if answered.is_abandoned:  # while it waited for a worker
+        return
     with suppress(ClientLeft):
         try:
             answered.put("result", _Answers(store, answered).answer(call))

@@ -62,14 +62,13 @@ class OpenStore:
         self._remote: RemoteStore | None = None
         try:
             layout = self._open_directory(create=create, read_only=read_only)
+            if read_only and self._is_behind(layout):
+                self.close()
+                self._catch_up()
+                self._open_directory(create=False, read_only=True)  # unless a collector took it meanwhile
         except StoreLocked as locked:
             if not (read_only and self._ask_holder(locked)):
                 raise
-            return
-        if read_only and self._is_behind(layout):
-            self.close()
-            self._catch_up()
-            self._open_directory(create=False, read_only=True)
 
     @classmethod
     def rebuild(
@@ -125,8 +124,8 @@ class OpenStore:
         It is taken by itself once per 64 MiB of new journal, and once a day. Raises StoreUnavailable,
         and then the earlier one stays.
         """
+        recovery = self._writing("snapshot").recovery
         with self._inserting:
-            recovery = self._writing("snapshot").recovery
             self._settle()
             return recovery.take().path if recovery else None
 
