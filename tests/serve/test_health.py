@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -154,6 +155,23 @@ def test_a_disk_that_hangs_does_not_hang_health(store, api, monkeypatch):
     alive, ready = asyncio.run(ask_twice())
     assert (alive.status_code, alive.json()["disk_free_bytes"]) == (200, None)
     assert "the disk does not say how much is free" in ready.json()["reasons"]
+
+
+def test_slow_answers_do_not_make_the_disk_look_as_if_it_hung(store, api):
+    asking = api(store, free=lambda path: GB)
+    is_over = threading.Event()
+
+    async def ask_beside_slow_answers():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        slow = loop.run_in_executor(None, is_over.wait, 20)
+        try:
+            return await asking._request("GET", "/v1/health")
+        finally:
+            is_over.set()
+            await slow
+
+    assert asyncio.run(ask_beside_slow_answers()).json()["disk_free_bytes"] == GB
 
 
 def test_free_space_is_what_an_owner_may_write(tmp_path):
