@@ -12,7 +12,9 @@
   nanosecond keeps the order of insertion. Below 100 levels the indentation stops and the line
   gives its level: ``- (level 101) NAME``.
 - Attributes are those of the open, then the close's new ones; where both have a key, the close's
-  value wins. Strings longer than 20 characters are cut to 17 and ``...``.
+  value wins. What OpenTelemetry's conventions call model, tool and tokens comes first; what the
+  receiver adds about the transport (``otlp.``, ``resource.``, ``scope.``) is not shown. Strings longer
+  than 20 characters are cut to 17 and ``...``.
 - Links follow the body as ``-> SPAN (reason)``, with their turn ``-> TURN/SPAN``, at most three,
   then how many more: ``-> s1, s2, s3, +4``.
 - Marks come last. ``(orphan of P)``: the parent is not in the turn; shown at the root.
@@ -39,6 +41,17 @@ from tracestore.views.printable import escape_to_one_line
 __all__ = ["EventLike", "render_easy_view"]
 
 ATTRIBUTES_SHOWN = 3
+SHOWN_FIRST = {
+    name: rank
+    for rank, name in enumerate([
+        "gen_ai.request.model", "llm.model_name", "embedding.model_name", "llm.request.model",
+        "gen_ai.tool.name", "tool.name",
+        "gen_ai.usage.input_tokens", "llm.token_count.prompt", "llm.usage.prompt_tokens",
+        "gen_ai.usage.output_tokens", "llm.token_count.completion", "llm.usage.completion_tokens",
+    ])
+}  # fmt: skip
+"""An exporter sorts attributes by nothing that helps: of twenty the first three were media types."""
+NOT_SHOWN = ("otlp.", "resource.", "scope.")
 LINKS_SHOWN = 3
 STRING_SHOWN = 20
 """Characters of an attribute value or a link's reason; a line is for scanning."""
@@ -182,10 +195,16 @@ def _span_text(node: _Node) -> str:
         error = " ERR" if node.close.status == "error" else ""
         outcome = f"{format_duration_ms(node.close.duration_ms)}{error}"
     text = f"{node.event.name or ''} {outcome}"
-    shown = list(node.attributes.items())[:ATTRIBUTES_SHOWN]
+    shown = _shown(node.attributes)
     if shown:
         text += " {" + ", ".join(f"{key}={_scalar_text(value)}" for key, value in shown) + "}"
     return text
+
+
+def _shown(attributes: Mapping[str, Scalar]) -> list[tuple[str, Scalar]]:
+    """Choose the attributes for a line; those of no convention keep their order."""
+    telling = [item for item in attributes.items() if not item[0].startswith(NOT_SHOWN)]
+    return sorted(telling, key=lambda item: SHOWN_FIRST.get(item[0], len(SHOWN_FIRST)))[:ATTRIBUTES_SHOWN]
 
 
 def _log_text(event: EventLike) -> str:
