@@ -104,6 +104,7 @@ class Receiving:
     def __init__(self, loopback: Loopback, directory: Path) -> None:
         from tracestore.serve import receiver
         from tracestore.serve.appending import Appending
+        from tracestore.serve.health import Status
 
         self.journal = directory
         self.lag_bytes = self.lines_read = 0
@@ -112,6 +113,7 @@ class Receiving:
         self.received = receiver.Received()
         self.port = loopback.port
         app = Starlette(routes=receiver.ROUTES)
+        self.status = app.state.status = Status()
         app.state.appending, app.state.received = self.appending, self.received
         app.state.lag_bytes, app.state.read_ref = (lambda: self.lag_bytes), self.references.get
         loopback.app = app

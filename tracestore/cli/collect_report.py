@@ -14,6 +14,7 @@ from tracestore.cli.output import StatusLine, print_json_line, print_text, say
 from tracestore.cli.wording import packed_text, pruned_text
 from tracestore.collector import (
     Collected,
+    CollectFailed,
     Collector,
     Event,
     Idle,
@@ -24,7 +25,7 @@ from tracestore.collector import (
     SnapshotFailed,
     Torn,
 )
-from tracestore.errors import TraceStoreError
+from tracestore.errors import TraceStoreError, message_of
 from tracestore.units import format_duration_ms, format_size_bytes
 from tracestore.views.values import utc_text
 
@@ -68,6 +69,8 @@ class JsonReport:
         if isinstance(event, Collected):
             self._run.take(event)
             self._print("collected", asdict(event))
+        elif isinstance(event, CollectFailed):
+            self._print("collect_failed", _error_members(event.error) | {"waiting_bytes": event.waiting_bytes})
         elif isinstance(event, Torn):
             self._print("torn", asdict(event))
         elif isinstance(event, Pruned):
@@ -75,13 +78,13 @@ class JsonReport:
             self._print("pruned", asdict(event.summary))
         elif isinstance(event, PruneFailed):
             self.prune_error = event.error
-            self._print("prune_failed", {"error": type(event.error).__name__, "message": str(event.error)})
+            self._print("prune_failed", _error_members(event.error))
         elif isinstance(event, Packed):
             self._print("packed", asdict(event.report))
         elif isinstance(event, PackFailed):
-            self._print("pack_failed", {"error": type(event.error).__name__, "message": str(event.error)})
+            self._print("pack_failed", _error_members(event.error))
         elif isinstance(event, SnapshotFailed):
-            self._print("snapshot_failed", {"error": type(event.error).__name__, "message": str(event.error)})
+            self._print("snapshot_failed", _error_members(event.error))
         else:
             self._print("notice", {"notice": event.kind.value} | _without(asdict(event), "kind"))
 
@@ -112,6 +115,7 @@ class PeopleReport:
         self._line = StatusLine(sys.stderr)
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._shown_at = 0.0
+        self._is_failing = False
 
     def __call__(self, event: Event) -> None:
         """Report one event."""
@@ -127,10 +131,14 @@ class PeopleReport:
         elif isinstance(event, PruneFailed):
             self.prune_error = event.error
             self.tell(_sentence(event))
+        elif isinstance(event, CollectFailed):
+            if not self._is_failing:  # once, though it fails again every few seconds
+                self.tell(_sentence(event))
         elif not isinstance(event, Idle | Torn):
             sentence = _sentence(event)
             if sentence:
                 self.tell(sentence)
+        self._note_failing(event)
         self._refresh()
 
     def tell(self, sentence: str) -> None:
@@ -154,6 +162,12 @@ class PeopleReport:
             f" + {run.rejected:,} rejected; {format_size_bytes(run.journal_bytes)} of journal in {took}{torn}"
         )
 
+    def _note_failing(self, event: Event) -> None:
+        if self._is_failing and isinstance(event, Collected | Idle):
+            self.tell("the disk takes it again; collecting goes on")
+        if isinstance(event, Collected | Idle | CollectFailed):
+            self._is_failing = isinstance(event, CollectFailed)
+
     def _refresh(self) -> None:
         now = time.monotonic()
         if not self._line.is_shown or now - self._shown_at < REFRESH_S:
@@ -173,6 +187,8 @@ class PeopleReport:
 def _sentence(event: Event) -> str:
     if isinstance(event, PruneFailed):
         return f"prune failed and is tried again at its next turn: {event.error}"
+    if isinstance(event, CollectFailed):
+        return f"collecting failed and is tried again every few seconds: {message_of(event.error)}"
     if isinstance(event, PackFailed):
         return f"packing failed and is tried again at its next turn: {event.error}"
     if isinstance(event, SnapshotFailed):
@@ -180,6 +196,10 @@ def _sentence(event: Event) -> str:
     if isinstance(event, Packed):
         return packed_text(event.report) if event.report.bodies else ""
     return f"warning: {event}" if getattr(event, "is_warning", False) else str(event)
+
+
+def _error_members(error: TraceStoreError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)}
 
 
 def _without(members: dict[str, Any], key: str) -> dict[str, Any]:

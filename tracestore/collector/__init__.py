@@ -3,6 +3,7 @@
 from tracestore.collector.collector import Collector
 from tracestore.collector.events import (
     Collected,
+    CollectFailed,
     Event,
     Idle,
     Packed,
@@ -14,6 +15,7 @@ from tracestore.collector.events import (
 )
 
 __all__ = [
+    "CollectFailed",
     "Collected",
     "Collector",
     "Event",

@@ -3,19 +3,21 @@
 It looks at its journals every ``POLL_S``, drains what is there batch by batch, and reports what
 happens as values; who prints them is not its business. A segment is read as far as it went at that
 look, so that a producer who never pauses holds up neither other segments nor the end of a run.
-What stops it is a signal or a disk that refuses: a bad line never does, a prune or a packing that
-fails is reported and tried again at its next turn. Packing runs beside everything else, but for prune,
-which it makes way for.
+What stops it is a signal, or a disk that refuses unless it is told to wait for that: a bad line never
+does, a prune or a packing that fails is reported and tried again at its next turn. Packing runs beside
+everything else, but for prune, which it makes way for.
 Nothing is lost by a crash at any point: a position moves only in the transaction of its rows.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tracestore.collector.background import BackgroundPacking
 from tracestore.collector.events import (
     Collected,
+    CollectFailed,
     Event,
     Idle,
     Packed,
@@ -25,7 +27,7 @@ from tracestore.collector.events import (
     SnapshotFailed,
     Torn,
 )
-from tracestore.errors import TraceStoreError
+from tracestore.errors import StoreUnavailable, TraceStoreError
 from tracestore.journal import JournalFollower, SegmentChanged, Unread
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.pin import SnapshotRequest
@@ -39,6 +41,8 @@ POLL_S = 0.1
 PRUNE_EVERY_S = 60.0
 PACK_EVERY_S = 60.0
 """So often it is looked whether there is enough to pack."""
+RETRY_EVERY_S = 5.0
+"""So often a disk that refused is tried again."""
 
 
 Report: TypeAlias = Callable[[Event], None]
@@ -66,11 +70,18 @@ class Collector:
         also: Sequence[str] = (),
         policy: RetentionPolicy | None = None,
         prune_every_s: float = PRUNE_EVERY_S,
+        waits_for_disk: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``also`` are further journals, each a file or a directory as ``journal`` is."""
+        """``also`` are further journals, each a file or a directory as ``journal`` is.
+
+        ``waits_for_disk``: one that refuses does not end `run`, which tries again until it is told to stop.
+        """
         self._store = store
-        self._followers = [store.follow_journal(path) for path in (journal, *also)]
+        self._journals = (journal, *also)
+        self._followers = [store.follow_journal(path) for path in self._journals]
+        self._waits_for_disk = waits_for_disk
+        self._retry_at: float | None = None
         self._request = SnapshotRequest(StoreLayout(store.path))
         self._report = report
         self._policy = policy
@@ -90,16 +101,19 @@ class Collector:
     def run(self, stop: Stop) -> None:
         """Collect until told to stop; then finish the batch and drain what is there once more."""
         while not stop.is_set():
-            self._maintain()
-            self.snapshot_when_asked()
-            if not self._collect_once(stop):
-                self._report(Idle())
-                stop.wait(POLL_S)
+            try:
+                self._turn(stop)
+            except StoreUnavailable as error:
+                if not self._waits_for_disk:
+                    raise
+                self._retry_at = self._clock() + RETRY_EVERY_S
+                self._report(CollectFailed(error, self._unread_bytes()))
         self._end_packing()
         self.drain()
 
     def drain(self) -> None:
         """Collect everything that is there now; what is appended meanwhile may stay."""
+        self._go_on()
         done: set[int] = set()
         while waiting := [offer for offer in self._look() if offer[1].position.segment_id not in done]:
             for follower, unread in waiting:
@@ -150,6 +164,34 @@ class Collector:
         self._end_packing()
         for follower in self._followers:
             follower.close()
+
+    def _turn(self, stop: Stop) -> None:
+        """Do what is due and read what is there; wait where that is nothing, or the disk just refused."""
+        if self._retry_at is not None and self._clock() < self._retry_at:
+            stop.wait(POLL_S)
+            return
+        self._go_on()
+        self._maintain()
+        self.snapshot_when_asked()
+        if not self._collect_once(stop):
+            self._report(Idle())
+            stop.wait(POLL_S)
+
+    def _go_on(self) -> None:
+        """Begin anew where the disk refused: nobody knew whether the last commit is there."""
+        if self._retry_at is None:
+            return
+        self._store.reopen()
+        for follower in self._followers:
+            follower.close()
+        self._followers = [self._store.follow_journal(path) for path in self._journals]
+        self._retry_at = None
+
+    def _unread_bytes(self) -> int:
+        """Look how much waits by now; what was known before, where the disk does not even say that."""
+        with suppress(StoreUnavailable):
+            self._look()
+        return self._waiting_bytes
 
     def _maintain(self) -> None:
         self.prune_when_due()

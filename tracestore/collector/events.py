@@ -29,6 +29,15 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectFailed:
+    """A batch that the disk refused; it is tried again soon, and waits in the journal."""
+
+    error: TraceStoreError
+    waiting_bytes: int
+    """Journal bytes that are not read yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Torn:
     """Bytes at the end of a segment that wait for their newline."""
 
@@ -71,4 +80,6 @@ class SnapshotFailed:
     error: TraceStoreError
 
 
-Event: TypeAlias = Collected | Idle | Torn | Pruned | PruneFailed | Packed | PackFailed | SnapshotFailed | Notice
+Event: TypeAlias = (
+    Collected | Idle | CollectFailed | Torn | Pruned | PruneFailed | Packed | PackFailed | SnapshotFailed | Notice
+)

@@ -67,10 +67,10 @@ class Database:
         """Held by the one query that may be large."""
         self._measuring = threading.Lock()
         self._measured = (-math.inf, 0)
+        self._scratch = scratch
         with opening(path):
-            self._root = duckdb.connect(":memory:", config=_settings(path, scratch, read_only))
+            self._root = self._rooted()
             try:
-                self._confine(path, scratch)
                 self._attach()
                 self._writer = self._cursor()
                 if not read_only:
@@ -239,6 +239,30 @@ class Database:
                     self._swapping = False
                     self._gate.notify_all()
 
+    def reopen(self) -> None:
+        """Open the file anew where a commit failed or DuckDB gave up; does nothing otherwise.
+
+        What is on disk counts then. Readers are held back, and ended, as `swap` does. When it fails, nothing
+        is written until it is called again.
+        """
+        if self._is_sound():
+            return
+        with self._writing, self._gate:
+            self._swapping, self._doubtful, self._is_attached = True, True, False
+            try:
+                self._let_readers_finish()
+                with self._measuring, opening(self.path):
+                    for connection in (self._writer, self._root):
+                        with suppress(duckdb.Error):
+                            connection.close()
+                    self._root = self._rooted()
+                self._log_inode = self._log_bytes = 0
+                self._reattach()
+                self._doubtful = False
+            finally:
+                self._swapping = False
+                self._gate.notify_all()
+
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._closed = True
@@ -295,12 +319,24 @@ class Database:
             self._writer = self._cursor()
             self._is_attached = True
 
-    def _confine(self, path: Path | None, scratch: Path | None) -> None:
-        """Leave SQL nothing outside the store: no file, network, extension or setting."""
-        inside = [str(directory) for directory in (path.parent if path else None, scratch) if directory]
-        self._root.execute("SET allowed_directories = ?", [inside])
-        self._root.execute("SET enable_external_access = false")
-        self._root.execute("SET lock_configuration = true")
+    def _is_sound(self) -> bool:
+        if self._doubtful or not self._is_attached:
+            return False
+        try:
+            with self._writing:
+                self._writer.execute("SELECT 1").fetchall()
+        except duckdb.Error:  # it closed itself behind an error that it cannot live with
+            return False
+        return True
+
+    def _rooted(self) -> duckdb.DuckDBPyConnection:
+        """Connect, and leave SQL nothing outside the store: no file, network, extension or setting."""
+        root = duckdb.connect(":memory:", config=_settings(self.path, self._scratch, self.read_only))
+        inside = [str(directory) for directory in (self.path.parent if self.path else None, self._scratch) if directory]
+        root.execute("SET allowed_directories = ?", [inside])
+        root.execute("SET enable_external_access = false")
+        root.execute("SET lock_configuration = true")
+        return root
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         cursor = self._root.cursor()

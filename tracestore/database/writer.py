@@ -64,7 +64,11 @@ class Writer:
         self._database = database
         self._meets_many = False
         """Whether many of the last batch were stored already, as in a replay: so it will be with the next."""
-        with translated("reading the database"), database.reading() as cursor:
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Go on from what the database holds, whatever was thought of it."""
+        with translated("reading the database"), self._database.reading() as cursor:
             self.next_seq = 1 + _scalar(cursor, "SELECT coalesce(max(seq), 0) FROM raw.records")
             self._gone_count = _scalar(cursor, "SELECT count(*) FROM raw.bodies WHERE state <> 'present'")
 

@@ -95,6 +95,11 @@ class RejectedLines:
         size_bytes, self.count = self._committed
         self._cut_to(size_bytes)
 
+    def go_back_to(self, committed_bytes: int, committed_count: int) -> None:
+        """Take over what the database says is committed, after a commit that nobody could tell the end of."""
+        self._committed = (min(committed_bytes, self.size_bytes), committed_count)
+        self.roll_back()
+
     def close(self) -> None:
         """Let the file go; may be called twice."""
         if self._fd >= 0:

@@ -17,7 +17,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tracestore.collector.events import Collected, Event, Idle, Packed, PackFailed, Pruned, PruneFailed, Torn
+from tracestore.collector.events import (
+    Collected,
+    CollectFailed,
+    Event,
+    Idle,
+    Packed,
+    PackFailed,
+    Pruned,
+    PruneFailed,
+    Torn,
+)
 from tracestore.errors import TraceStoreError, message_of
 from tracestore.maintenance.summary import PruneSummary
 from tracestore.serve.answering import json_answer
@@ -60,6 +70,8 @@ class Status:
         """When the last batch went into the store."""
         self.has_looked = False
         """Whether the collector has been once round the journal, or on its way there into the store."""
+        self.failure: str | None = None
+        """Why the collector cannot go on; None while it can."""
         self.pruned = PruneSummary()
         """What all prunes of this run did."""
         self.prunes = self.failed_prunes = 0
@@ -77,6 +89,8 @@ class Status:
             self.collected_s, self._torn = self._now_s(), {}
         elif isinstance(event, Idle):
             self._lag_bytes = 0
+        elif isinstance(event, CollectFailed):
+            self.failure, self._lag_bytes = message_of(event.error), event.waiting_bytes
         elif isinstance(event, Torn):
             self._torn = self._torn | {event.path: event.torn_bytes}
         elif isinstance(event, Pruned):
@@ -89,7 +103,8 @@ class Status:
             self.last_pack = self._noted(asdict(event.report))
         elif isinstance(event, PackFailed):
             self.last_pack = self._noted(_failed(event.error))
-        self.has_looked = self.has_looked or isinstance(event, Collected | Idle)
+        if isinstance(event, Collected | Idle):
+            self.has_looked, self.failure = True, None
 
     def lag_bytes(self) -> int:
         """Return the journal bytes that the last look found and that are not in the store yet."""
@@ -127,6 +142,7 @@ class Status:
             reason
             for reason, holds in (
                 ("the collector has not looked at the journal yet", not self.has_looked),
+                (f"the collector cannot go on, and tries again: {self.failure}", self.failure is not None),
                 (f"the collector is {size(lag_bytes)} behind, {size(READY_LAG_BYTES)} or more",
                  lag_bytes >= READY_LAG_BYTES),
                 ("the disk does not say how much is free", free is None),

@@ -9,7 +9,7 @@ only after its lines are durable in the journal. What the answers mean to a clie
 408    it came too slowly; send it again
 413    over 64 MiB, as it came or unzipped; send fewer records in a request
 415    neither protobuf nor JSON, or zipped by something else than gzip
-503    disk full, journal or collector behind, shutting down; send it again after ``Retry-After``
+503    disk full, journal or collector behind or at a halt, shutting down; send it again after ``Retry-After``
 =====  =======================================================================================
 
 Sending again makes no second row, for a record is known by its content. Metrics are decoded and
@@ -112,6 +112,9 @@ async def _taken(signal: Signal, request: Request, content_type: str) -> Respons
     """Take a request in; returns when its records are durable."""
     state = request.app.state
     received: Received = state.received
+    if state.status.failure is not None:  # else the journal would take every byte that gets free, and it none
+        message = f"the collector cannot go on: {state.status.failure}; send this again later"
+        raise Refused(503, message, {"Retry-After": str(RETRY_LATER_S)})
     lag_bytes = state.lag_bytes()
     if lag_bytes > LAG_LIMIT_BYTES:
         found = f"{lag_bytes} bytes of journal that the collector has not read"

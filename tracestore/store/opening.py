@@ -129,6 +129,15 @@ class OpenStore:
             self._settle()
             return recovery.take().path if recovery else None
 
+    def reopen(self) -> None:
+        """Go on after a disk that refused: opens the database anew where that broke it; the lock is kept.
+
+        Journals have to be followed anew. Raises StoreUnavailable where the disk still refuses.
+        """
+        with self._inserting:
+            self._database.reopen()
+            self._writing("reopen").start_again()
+
     def close(self) -> None:
         """Let the store go; may be called twice."""
         self._closing.close()

@@ -131,7 +131,7 @@ class WriteSide:
         keep_journal: bool = False,
     ) -> None:
         self.rows = Writer(database)
-        rejects = stack.enter_context(
+        self._rejects = rejects = stack.enter_context(
             RejectedLines.open(str(layout.rejected), reader.rejected_file_bytes(), reader.counts()["rejected"])
         )
         self.ingest = Ingest(self.rows, blobs, rejects, now_ns)
@@ -142,7 +142,8 @@ class WriteSide:
         self._reader = reader
         self._journal = SegmentWriter(layout.inserted, lambda: now_ns() // NS_PER_MS)
         self._segment_ids = count(max((row["segment_id"] for row in reader.positions()), default=0) + 1)
-        self._own = self.follow(str(layout.inserted))
+        self._inserted = str(layout.inserted)
+        self._own = self.follow(self._inserted)
         self._waiting: list[_Insert] = []
         self._waiting_bytes = self._waiting_lines = 0
         self._is_behind = True
@@ -202,6 +203,15 @@ class WriteSide:
         """Take note that bodies are removed: the drain looks at the disk, and at the ledger, again."""
         self.ingest.forget_confirmed()
         self.rows.note_gone(kept_in_ledger)
+
+    def start_again(self) -> None:
+        """Go on from what the database holds: a commit had failed, and nobody knew whether it is there."""
+        self.rows.look_again()
+        self.ingest.forget_confirmed()
+        self._rejects.go_back_to(self._reader.rejected_file_bytes(), self._reader.counts()["rejected"])
+        self._own.close()
+        self._own = self.follow(self._inserted)
+        self._is_behind = True
 
     def _close(self) -> None:
         try:

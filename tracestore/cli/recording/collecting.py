@@ -74,15 +74,23 @@ def collect_once(options: Collecting) -> None:
 
 
 def collect_and_answer(
-    options: Collecting, *, journals: Sequence[Path], listen: "Listen | None" = None, read_files: Sequence[Path] = ()
+    options: Collecting,
+    *,
+    journals: Sequence[Path],
+    listen: "Listen | None" = None,
+    read_files: Sequence[Path] = (),
+    waits_for_disk: bool = False,
 ) -> None:
-    """Collect until a signal comes, and answer on the store's socket, and on TCP where that is asked for."""
+    """Collect until a signal comes, and answer on the store's socket, and on TCP where that is asked for.
+
+    ``waits_for_disk``: go on when a disk that refused takes it again, instead of ending.
+    """
     from tracestore.serve.health import Status
     from tracestore.serve.server import Server
 
     status = Status()
     with (
-        _collector(options, journals, hear=status) as (collector, report, store),
+        _collector(options, journals, hear=status, waits_for_disk=waits_for_disk) as (collector, report, store),
         Server(store, status, listen=listen, ref_directories=read_files) as server,
         _stopped_by_signals(report) as stop,
     ):
@@ -101,6 +109,7 @@ def _collector(
     journals: Sequence[Path],
     *,
     is_once: bool = False,
+    waits_for_disk: bool = False,
     hear: Callable[[Event], None] = lambda event: None,
 ) -> "Iterator[tuple[Collector, JsonReport | PeopleReport, TraceStore]]":
     """Open the store, and give a collector of the journals and what reports on it; ``hear`` gets its events too."""
@@ -121,7 +130,10 @@ def _collector(
             options.store, create=True, keep_journal=options.keep_journal, no_pack=options.no_pack, notify=report.tell
         ) as store,
         closing(
-            Collector(store, first, tell, also=others, policy=policy, prune_every_s=prune_every_s)
+            Collector(
+                store, first, tell, also=others, policy=policy, prune_every_s=prune_every_s,
+                waits_for_disk=waits_for_disk,
+            )
         ) as collector,
         report.until_done(collector),
     ):

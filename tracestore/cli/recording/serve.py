@@ -43,6 +43,7 @@ def command(listen: str | None, token_file: Path | None, read_files: tuple[Path,
     It answers on the Unix socket STORE/socket always, on TCP with --listen. OTLP/HTTP goes to /v1/traces and /v1/logs
     (protobuf or JSON); 200 says that every span is on disk. Metrics are accepted, counted and not stored.
     What it takes goes to STORE/journal, which it collects beside every --journal. SQL over HTTP reads only.
+    A disk that is full does not end it: senders get 503 and Retry-After, until there is room again.
     Ctrl-C and SIGTERM answer what was asked, collect what is there and exit with 0; a second one stops at once.
     """
     from tracestore.serve.guard import parse_listen, read_token
@@ -54,4 +55,4 @@ def command(listen: str | None, token_file: Path | None, read_files: tuple[Path,
     collecting = Collecting(**options)
     own = StoreLayout(collecting.store).journal
     journals = [own, *(path for path in collecting.journals if path != own)]
-    collect_and_answer(collecting, journals=journals, listen=address, read_files=read_files)
+    collect_and_answer(collecting, journals=journals, listen=address, read_files=read_files, waits_for_disk=True)
