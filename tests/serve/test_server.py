@@ -11,6 +11,8 @@ import threading
 import pytest
 
 from tracestore import InputInvalid, StoreUnavailable, TraceStore
+from tracestore.remote import calls, sockets
+from tracestore.remote.calls import encode_call
 from tracestore.serve import server as server_module
 from tracestore.serve.health import Status
 from tracestore.serve.server import Listen, Server
@@ -24,6 +26,18 @@ def ask(address, path="/v1/ready", body=None, **headers):
     body = response.read()
     connection.close()
     return response.status, body
+
+
+def connected(store):
+    connection = sockets.connect(store.path / "socket")
+    connection.settimeout(20)
+    return connection
+
+
+def call(connection, asked):
+    content = encode_call(asked)
+    head = f"POST /store HTTP/1.1\r\nHost: x\r\nTracestore-Protocol: 1\r\nContent-Length: {len(content)}\r\n\r\n"
+    connection.sendall(head.encode() + content)
 
 
 def test_it_answers_on_tcp_and_on_the_socket_until_it_ends(store):
@@ -139,3 +153,39 @@ def test_a_second_signal_still_closes_the_socket(store, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         server.stop()
     assert not (store.path / "socket").exists()
+
+
+def test_a_client_that_stops_reading_does_not_hold_up_the_end(store, monkeypatch):
+    monkeypatch.setattr(server_module, "END_WITHIN_S", 0.1)
+    with Server(store, Status()) as server, connected(store) as stuck:
+        call(stuck, calls.Query("SELECT repeat('x', 1000) FROM range(20000)"))
+        assert stuck.recv(12) == b"HTTP/1.1 200"
+        ending = threading.Thread(target=server.stop, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+
+
+def test_the_end_waits_for_a_prune_and_the_next_server_of_the_store_answers(store, monkeypatch):
+    monkeypatch.setattr(server_module, "END_WITHIN_S", 0.1)
+    begun, may_end = threading.Event(), threading.Event()
+    done = []
+
+    def prune(self, *_, **__):
+        begun.set()
+        done.append(may_end.wait(20))
+
+    with Server(store, Status()) as server, monkeypatch.context() as patch, connected(store) as asking:
+        patch.setattr(TraceStore, "prune", prune)
+        call(asking, calls.Prune(1, None, False, False))
+        assert begun.wait(20)
+        ending = threading.Thread(target=server.stop)
+        ending.start()
+        while asking.recv(1000):  # the end did not wait for the answer
+            pass
+        assert ending.is_alive()
+        may_end.set()
+        ending.join(20)
+    assert done == [True]
+    with Server(store, Status()), TraceStore(store.path, read_only=True) as asking:
+        assert asking.stats()["records"] == 0

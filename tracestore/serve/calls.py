@@ -7,7 +7,7 @@ the next frame ends the work, except for a prune, which goes to its end.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive
+from starlette.types import Receive, Scope, Send
 
 from tracestore.database.answers import Interrupt, Listed, QueryLimits
 from tracestore.errors import TraceStoreError
@@ -105,18 +105,24 @@ async def answer_call(request: Request) -> Response:
         return failure(400, "InputInvalid", message, headers)
     call = calls.decode_call(await request.body())
     answered = Frames(asyncio.get_running_loop())
+    request.app.state.workers.submit(_work, request.app.state.store, call, answered)
+    return _Sent(answered, headers)
 
-    async def sent() -> AsyncIterator[bytes]:
-        listening = asyncio.create_task(answered.end_when_client_leaves(request.receive))
+
+class _Sent(StreamingResponse):
+    """Sends frames as they come. The work ends with it, be it cut off at a client that does not read."""
+
+    def __init__(self, answered: Frames, headers: Mapping[str, str]) -> None:
+        super().__init__(answered.sent(), media_type="application/x-ndjson", headers=headers)
+        self._frames = answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        listening = asyncio.create_task(self._frames.end_when_client_leaves(receive))
         try:
-            request.app.state.workers.submit(_work, request.app.state.store, call, answered)
-            async for frame in answered.sent():
-                yield frame
+            await self.stream_response(send)
         finally:
             listening.cancel()
-            answered.abandon()
-
-    return StreamingResponse(sent(), media_type="application/x-ndjson", headers=headers)
+            self._frames.abandon()
 
 
 ROUTES = [Route(CALLS_PATH, answer_call, methods=["POST"])]
