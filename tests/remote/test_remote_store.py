@@ -131,6 +131,17 @@ def test_an_error_of_a_part_comes_as_the_public_error_that_it_is(both, monkeypat
     assert found.value.exit_code == 2
 
 
+def test_what_the_disk_of_the_holder_says_is_not_taken_for_silence(both, monkeypatch):
+    def fail(self):
+        raise StoreUnavailable(28, "no space", "/store/file")
+
+    _, asking = both
+    monkeypatch.setattr(TraceStore, "stats", fail)
+    with pytest.raises(StoreUnavailable) as found:
+        asking._remote.stats()
+    assert (found.value.errno, found.value.strerror, found.value.filename) == (28, "no space", "/store/file")
+
+
 def test_a_collector_that_took_the_store_before_its_second_opening_is_asked(open_store, answering, make, monkeypatch):
     with open_store() as writing:
         writing.insert_records([make.log(turnId="t")])

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from tracestore import errors
-from tracestore.errors import StoreLocked, StoreUnavailable, TraceStoreError
+from tracestore.errors import StoreUnavailable, TraceStoreError
 
 PROTOCOL = "1"
 PROTOCOL_HEADER = "Tracestore-Protocol"
@@ -46,8 +46,6 @@ def error_members(error: TraceStoreError) -> dict[str, Any]:
 
 def _raised(members: dict[str, Any]) -> TraceStoreError:
     type_ = getattr(errors, members["type"], TraceStoreError)
-    if type_ is StoreLocked:
-        return StoreLocked(members["message"])
     if "errno" in members:
         raised: TraceStoreError = type_(members["errno"], members["message"], members["filename"])
         return raised
