@@ -221,3 +221,14 @@ def test_a_reader_beside_the_writer_sees_whole_lines_only(tmp_path, collect):
     thread.join()
     collector.drain()
     assert sorted(collector.lines) == sorted(lines)
+
+
+def test_a_segment_that_was_removed_acknowledges_nothing(writer, tmp_path):
+    """What is in a removed file goes with the process, though every sync of it succeeds."""
+    removed = writer.append([b"one"]).path
+    os.unlink(removed)
+    with pytest.raises(StoreUnavailable, match="is there"):
+        writer.sync()
+    appended = writer.append([b"one"])
+    writer.sync()
+    assert content(tmp_path) == {os.path.basename(appended.path): b"one\n"}

@@ -105,6 +105,13 @@ def sync_written(fd: int, path: str) -> None:
         _sync(fd)
 
 
+def check_linked(fd: int, path: str) -> None:
+    """Raise StoreUnavailable when an open file was removed: what is in it goes with the process."""
+    with disk_errors_translated("find the journal", path):
+        if not os.fstat(fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a directory durable."""
     with disk_errors_translated("make a directory of the journal durable", path):

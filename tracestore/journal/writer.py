@@ -100,6 +100,7 @@ class SegmentWriter:
             return
         try:
             disk.sync_written(self._fd, self._path)
+            disk.check_linked(self._fd, self._path)
         except StoreUnavailable:
             self._abandon()
             self._unacknowledged = True
