@@ -93,3 +93,26 @@ def test_embeddings_that_are_sent_twice_are_kept_once(new_span, records_of_spans
     opening, closing = records_of_spans(new_span(raw | other))
     assert json.loads(opening["body"])["embedding.embeddings"] == [{"embedding": {"text": "ho"}}]
     assert json.loads(closing["body"])["embedding.embeddings"] == [{"embedding": {"vector": [0.5, 1.1]}}]
+
+
+@pytest.mark.parametrize("kind", ["LLM", "EMBEDDING"])
+def test_a_call_that_failed_is_a_request_of_the_model_it_asked_for(kind, new_span, records_of_spans):
+    failed = {"openinference.span.kind": kind, "input.value": RAW["input.value"]}
+    closing = records_of_spans(new_span(failed))[1]
+    assert closing["attributes"]["gen_ai.request.model"] == "m"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"llm.model_name": "m-2026"},
+        {"openinference.span.kind": "CHAIN"},
+        {"input.value": '{"model": 7}'},
+        {"input.value": "not JSON"},
+        {"input.value": json.dumps({"model": "m" * 201})},
+    ],
+    ids=str,
+)
+def test_a_model_is_not_taken_from_elsewhere(changed, new_span, records_of_spans):
+    span = {"openinference.span.kind": "LLM", "input.value": RAW["input.value"]} | changed
+    assert "gen_ai.request.model" not in records_of_spans(new_span(span))[1]["attributes"]

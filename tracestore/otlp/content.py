@@ -13,7 +13,7 @@ import msgspec
 
 from tracestore.otlp.attributes import json_text
 from tracestore.otlp.flattened import nested
-from tracestore.otlp.openinference import without_copies
+from tracestore.otlp.openinference import requested_model, without_copies
 from tracestore.otlp.signals import put
 from tracestore.record import encode_json, text_of
 
@@ -78,6 +78,8 @@ def apart(attributes: dict[str, Any], event: str, *around: str) -> Sides:
             content.setdefault(prefix, {})[name[len(prefix) :]] = value
         else:
             content[name] = value
+    if model := requested_model(attributes, sides.request):
+        sides.rest["gen_ai.request.model"] = model
     without_copies(sides.request, sides.response)
     return sides
 

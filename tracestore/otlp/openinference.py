@@ -15,6 +15,9 @@ from tracestore.record import encode_json
 
 _exact = msgspec.json.Decoder(float_hook=Decimal).decode  # a double would call 0.1 and 0.10000000000000000001 the same
 
+_MODEL_KINDS = ("LLM", "EMBEDDING")
+_MODEL_NAMES = frozenset(("llm.model_name", "embedding.model_name", "gen_ai.request.model"))
+_MODEL_CHARACTERS = 200
 _MESSAGE_TEXTS = {"role": "role", "content": "content", "name": "name", "tool_call_id": "tool_call_id"}
 _CONTENT_TYPES = {"image_url": "image"}
 
@@ -31,6 +34,15 @@ def without_copies(request: dict[str, Any], response: dict[str, Any]) -> None:
         for name in _RESPONSE_COPIES.keys() & response.keys():
             if _RESPONSE_COPIES[name](response[name], got):
                 del response[name]
+
+
+def requested_model(attributes: dict[str, Any], request: dict[str, Any]) -> str | None:
+    """Return the model of a call that failed: OpenInference names it after the answer, the request before it."""
+    if attributes.get("openinference.span.kind") not in _MODEL_KINDS or not _MODEL_NAMES.isdisjoint(attributes):
+        return None
+    sent = _parsed(request.get("input.value"))
+    model = None if sent is None else sent.get("model")
+    return model if isinstance(model, str) and len(model) <= _MODEL_CHARACTERS else None
 
 
 def _parsed(value: Any) -> dict[str, Any] | None:
