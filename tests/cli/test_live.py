@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import threading
 
 import pytest
@@ -141,3 +142,22 @@ def _until(is_true, seconds=30):
             return
         waited.wait(0.05)
     pytest.fail("it never came true")
+
+
+@pytest.mark.parametrize("command", ["collect", "serve"])
+def test_a_second_signal_ends_it_at_once_and_in_a_line(process, tmp_path, make, command):
+    """It is as a crash: nothing is lost by it, and no thread that has something to do keeps it."""
+    journal = tmp_path / "app.ndjson"
+    journal.write_bytes(make.lines(3))
+    collector = process(command, "--store", tmp_path / "s", "--journal", journal)
+    _until(lambda: is_answered(tmp_path / "s" / "socket"))
+    with socket.socket(socket.AF_UNIX) as asking:  # a request that never ends: the first signal waits for it
+        asking.connect(str(tmp_path / "s" / "socket"))
+        asking.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        collector.send_signal(signal.SIGTERM)
+        collector.stderr.readline()
+        while "once more stops at once" not in collector.stderr.readline():
+            pass
+        collector.send_signal(signal.SIGTERM)
+        assert collector.wait(20) == 130
+    assert collector.stderr.read().endswith("tracestore: interrupted\n")

@@ -1,5 +1,6 @@
 """Collecting until stopped, and answering meanwhile: what `collect` and `serve` share."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from tracestore.cli.collect_report import JsonReport, PeopleReport
+from tracestore.cli.failures import INTERRUPTED
 from tracestore.cli.options import common_options, open_for_writing, policy_of, require, retention_options
+from tracestore.cli.output import print_error
 from tracestore.collector import Collector, Event
 from tracestore.errors import InputInvalid, StoreNotFound
 from tracestore.journal.scan import scan
@@ -79,25 +82,27 @@ def collect_and_answer(
     journals: Sequence[Path],
     listen: "Listen | None" = None,
     read_files: Sequence[Path] = (),
-    waits_for_disk: bool = False,
+    is_server: bool = False,
 ) -> None:
     """Collect until a signal comes, and answer on the store's socket, and on TCP where that is asked for.
 
-    ``waits_for_disk``: go on when a disk that refused takes it again, instead of ending.
+    A server says where it answers, and goes on when a disk that refused takes it again, instead of ending.
     """
     from tracestore.serve.health import Status
     from tracestore.serve.server import Server
 
     status = Status()
     with (
-        _collector(options, journals, hear=status, waits_for_disk=waits_for_disk) as (collector, report, store),
+        _collector(options, journals, hear=status, waits_for_disk=is_server) as (collector, report, store),
         Server(store, status, listen=listen, ref_directories=read_files) as server,
-        _stopped_by_signals(report) as stop,
+        _stopped_by_signals(report, as_json=options.as_json) as stop,
     ):
         if server.address is not None:
             host, port = server.address
             shown = f"[{host}]" if ":" in host else host
             report.tell(f"listening on http://{shown}:{port}; GET / lists what there is")
+        elif is_server:
+            report.tell(f"answering at {StoreLayout(store.path).socket}, for its owner; --listen answers on TCP too")
         collector.run(stop)
         server.stop()
         collector.drain()  # what was received meanwhile
@@ -185,13 +190,16 @@ class _Stop:
 
 
 @contextmanager
-def _stopped_by_signals(report: JsonReport | PeopleReport) -> Iterator[_Stop]:
-    """Give what the first signal sets; the second one interrupts."""
+def _stopped_by_signals(report: JsonReport | PeopleReport, *, as_json: bool) -> Iterator[_Stop]:
+    """Give what the first signal sets; the second one ends the process, as a crash does, which loses nothing."""
     stop = _Stop(report.tell)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.by is not None:
-            raise KeyboardInterrupt
+            try:
+                print_error("Interrupted", "interrupted", INTERRUPTED, as_json=as_json)
+            finally:
+                os._exit(INTERRUPTED)  # threads of the server may have something to do for seconds
         stop.by = signal.Signals(number)
 
     before = {number: signal.signal(number, handle) for number in _SIGNALS}

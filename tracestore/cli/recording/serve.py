@@ -55,4 +55,4 @@ def command(listen: str | None, token_file: Path | None, read_files: tuple[Path,
     collecting = Collecting(**options)
     own = StoreLayout(collecting.store).journal
     journals = [own, *(path for path in collecting.journals if path != own)]
-    collect_and_answer(collecting, journals=journals, listen=address, read_files=read_files, waits_for_disk=True)
+    collect_and_answer(collecting, journals=journals, listen=address, read_files=read_files, is_server=True)
