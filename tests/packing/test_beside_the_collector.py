@@ -204,17 +204,17 @@ def test_a_store_marked_no_pack_is_left_alone(open_store, journal, talk, collect
     assert (len(disk.loose), disk.packs) == (20, [])
 
 
-def test_a_prune_waits_for_nobody_who_packs(store, journal, collecting):
+def test_packing_pauses_for_a_prune(store, journal, talk, collecting):
     """Packing that another process asked for would hold the collector up for as long as it takes."""
     collecting(store, journal).drain()
-    packing_begun, pruned = threading.Event(), threading.Event()
-    reports = []
+    packing_begun, prune_waits, pruned = threading.Event(), threading.Event(), threading.Event()
+    reports, seen = [], []
 
     def hold_on(done, planned):
+        if packing_begun.is_set():
+            seen.append(pruned.wait(10))
         packing_begun.set()
-        pruned_or_late.wait(20)
-
-    pruned_or_late = threading.Event()
+        prune_waits.wait(20)
 
     def pack():
         reports.append(store.pack(on_progress=hold_on))
@@ -230,13 +230,14 @@ def test_a_prune_waits_for_nobody_who_packs(store, journal, collecting):
     prunes.start()
     while not store._local_upkeep._waiting_prunes:
         prunes.join(0.001)
-    pruned_or_late.set()
+    prune_waits.set()
     packs.join(20)
     assert pruned.wait(20)
     prunes.join()
-    assert not reports[0].is_complete
-    assert reports[0].bodies < 20
-    assert store.pack().is_complete
+    assert reports[0].is_complete
+    assert reports[0].merged_packs == 1  # what it had packed before
+    assert talk.held(store) == talk.bodies
+    assert all(seen)  # it went on after the prune alone
 
 
 def test_packing_that_waits_for_another_ends_when_it_is_told_to(store, journal, collecting):

@@ -1,6 +1,6 @@
 """What maintenance did or found; plain values without imports, so that the package loads fast."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,11 @@ class PackReport:
     files_pending: int = 0
     """Files that are replaced, and stay an hour for a copy of the directory that may be running."""
     bytes_pending: int = 0
+
+    def __add__(self, later: "PackReport") -> "PackReport":
+        """Return what both did together, where the second went on with what the first had left."""
+        summed = ("bodies", "raw_bytes", "stored_bytes", "packs", "merged_packs", "bytes_reclaimed")
+        return replace(later, **{name: getattr(self, name) + getattr(later, name) for name in summed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,7 +196,7 @@ class TraceStore(OpenStore):
 
         What that replaces stays for ``grace_ms``, for a copy of the directory that may be running. Files
         of records that came in less than ``settled_ms`` ago stay as they are. ``is_stopped`` is asked between two
-        bodies; ``on_progress`` gets bodies done and planned. Other calls may go on meanwhile; a prune ends it.
+        bodies; ``on_progress`` gets bodies done and planned. Other calls may go on meanwhile; it pauses for a prune.
         """
         return self._upkeep("pack").pack(
             grace_ms=grace_ms, settled_ms=settled_ms, is_stopped=is_stopped, on_progress=on_progress

@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ class Upkeep:
 
     @contextmanager
     def _without_packing(self) -> Iterator[None]:
-        """Keep packing off; one that runs, whoever asked for it, ends at its next body: the collector waits here."""
+        """Keep packing off; one that runs, whoever asked for it, pauses at its next body: the collector waits here."""
         with self._counting:
             self._waiting_prunes += 1
         try:
@@ -93,16 +94,26 @@ class Upkeep:
             found = f"one that keeps them in files ({self._layout.no_pack}); remove that file to pack it"
             raise InputInvalid(f"pack: wanted a store that may pack its bodies, found {found}")
         packer = self._packer()
-        while not self._blobs.packing.acquire(timeout=LOOK_EVERY_S):
-            if is_stopped():
-                return PackReport(is_complete=False)
-        try:
-            return packer.pack(
-                settled_ms=settled_ms, grace_ms=grace_ms, on_progress=on_progress,
-                is_stopped=lambda: is_stopped() or self._waiting_prunes > 0,
-            )  # fmt: skip
-        finally:
-            self._blobs.packing.release()
+        done = PackReport(is_complete=False)
+        is_told = False
+
+        def is_over() -> bool:
+            nonlocal is_told
+            is_told = is_told or is_stopped()
+            return is_told or self._waiting_prunes > 0
+
+        while not (done.is_complete or is_told):
+            if self._waiting_prunes or not self._blobs.packing.acquire(timeout=LOOK_EVERY_S):
+                is_told = is_stopped()
+                time.sleep(LOOK_EVERY_S)
+                continue
+            try:
+                done += packer.pack(
+                    settled_ms=settled_ms, grace_ms=grace_ms, is_stopped=is_over, on_progress=on_progress
+                )
+            finally:
+                self._blobs.packing.release()
+        return done
 
     def unpack(self, *, grace_ms: int, on_progress: Progress | None) -> PackReport:
         """Write every packed body into a file of its own again."""
