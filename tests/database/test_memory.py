@@ -1,12 +1,14 @@
 """The database's memory is shared: what a query takes, the writer may lack for a moment."""
 
 import threading
+from types import SimpleNamespace
 
 import duckdb
 import pytest
 
 from tracestore.database.answers import QueryLimits
 from tracestore.database.connection import Database
+from tracestore.database.query import running
 from tracestore.errors import QueryInvalid, StoreBroken, StoreUnavailable
 
 
@@ -129,3 +131,18 @@ def test_who_waits_to_be_the_large_one_may_leave(open_store, make, monkeypatch):
         interrupt.set()
         thread.join(20)
         assert ended
+
+
+def test_the_second_try_has_the_time_that_is_left(store, monkeypatch):
+    clock = iter([100.0, 100.7])
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    asked = []
+
+    def run(limits, is_large):
+        asked.append((limits.timeout_ms, is_large))
+        if not is_large:
+            raise running.TakesTooMuch("query: too much")
+
+    running.in_enough_memory(store._database, QueryLimits(timeout_ms=2000), None, run)
+    assert asked == [(2000, False), (1299, True)]
+    assert store._database.large_query.acquire(blocking=False)

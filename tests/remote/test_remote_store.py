@@ -4,6 +4,7 @@ import json
 import threading
 from contextlib import closing
 from dataclasses import asdict
+from datetime import datetime
 from http.client import HTTPConnection
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from blobs import Digest
 from tracestore import InputInvalid, QueryInvalid, RetentionPolicy, StoreLocked, StoreUnavailable, TraceStore
 from tracestore.database.answers import QueryLimits
+from tracestore.maintenance.summary import PackReport, PruneSummary
 from tracestore.remote import calls, frames, sockets
 from tracestore.remote.calls import encode_call
 from tracestore.remote.client import CALLS_PATH, Client
@@ -60,6 +62,62 @@ def test_the_answer_is_that_of_the_process_that_holds_it(both, ask):
     wanted = ask(held)
     assert ask(asking) == wanted
     assert repr(ask(asking)) == repr(wanted)
+
+
+def test_every_option_goes_through(both, monkeypatch):
+    """What is handed over comes as the same; most of it makes no difference to a store as small as this."""
+    _, asking = both
+    asked = []
+
+    def heard(name, answer):
+        def listen(self, *given, **options):
+            asked.append((name, *given, {key: value for key, value in options.items() if not callable(value)}))
+            return answer
+
+        return listen
+
+    since = datetime(2026, 3, 2, 1, 12, 47, 75)
+    filters = {"since": since, "status": "ok", "conversation_id": "c"}
+    policy = RetentionPolicy(max_age="7d", max_total_body_bytes="1MB")
+    monkeypatch.setattr("tracestore.database.reader.Reader.turns", heard("turns", []))
+    monkeypatch.setattr("tracestore.database.reader.Reader.conversations", heard("conversations", []))
+    monkeypatch.setattr("tracestore.store.upkeep.Upkeep.prune", heard("prune", PruneSummary()))
+    monkeypatch.setattr("tracestore.store.upkeep.Upkeep.pack", heard("pack", PackReport()))
+    asking.reader.turns(3, **filters)
+    asking.reader.conversations(4, **filters)
+    asking.prune(policy, True, force=True)
+    asking.prune(policy)
+    asking.pack(grace_ms=5, settled_ms=6)
+    assert asked == [
+        ("turns", 3, filters),
+        ("conversations", 4, filters),
+        ("prune", policy, True, {"force": True}),
+        ("prune", policy, False, {"force": False}),
+        ("pack", {"grace_ms": 5, "settled_ms": 6}),
+    ]
+
+
+def test_packing_whose_client_leaves_ends(both, monkeypatch):
+    _, asking = both
+    ended = threading.Event()
+
+    def pack(self, *, is_stopped, on_progress, **_):
+        on_progress(1, 2)
+        while not is_stopped() and not ended.wait(0.01):
+            pass
+        ended.set()
+        return PackReport()
+
+    def leave(done, planned):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tracestore.store.upkeep.Upkeep.pack", pack)
+    with pytest.raises(KeyboardInterrupt):
+        asking.pack(on_progress=leave)
+    try:
+        assert ended.wait(20)
+    finally:
+        ended.set()
 
 
 FAILING = {

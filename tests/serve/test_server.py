@@ -83,10 +83,11 @@ def test_a_store_without_room_for_a_socket_is_an_error(store):
         Server(store, Status())
 
 
-def test_small_answers_are_not_held_back():
+def test_small_answers_are_not_held_back_and_the_address_is_free_at_once():
     """Without its protocol number asyncio leaves Nagle's algorithm on: every answer took 44 ms."""
     with server_module._bound(Listen("127.0.0.1", 0)) as bound:
         assert bound.proto == socket.IPPROTO_TCP
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # else no restart for a minute
 
 
 def test_threads_take_turns_while_it_serves_and_as_before_afterwards(store):
