@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from blobs import Digest
 from tracestore import (
     InputInvalid,
     StoreLocked,
@@ -125,3 +126,20 @@ class TestHolding:
         assert errors == []
         assert store.stats()["records"] == 180
         assert store.verify(data=True).findings == ()
+
+
+def test_what_waits_in_the_journal_is_told_of_where_others_read(open_store, make, monkeypatch):
+    monkeypatch.setattr("tracestore.directory.lock.WAIT_S", 0)
+    monkeypatch.setattr(TraceStore, "_is_behind", lambda self, layout: True)
+    with open_store() as store:
+        store.insert_records([make.log(turnId="t")])
+    with TraceStore(store.path, read_only=True) as first:
+        assert first.notices == []
+        with TraceStore(store.path, read_only=True) as second:
+            assert "in the journal and not shown yet" in second.notices[0]
+            assert len(second.get_turn("t")) == 1
+
+
+def test_a_body_that_waits_in_the_journal_is_found_by_its_digest(store, make):
+    store.insert_records([make.log(body="fresh")])
+    assert store.get_body(Digest.of(b"fresh").hex()) == b"fresh"
