@@ -104,6 +104,9 @@ class Server:
 
     async def _serve(self) -> None:
         await asyncio.gather(*(server.serve([listening]) for server, listening in self._servers))
+        for server, _ in self._servers:
+            for connection in list(server.server_state.connections):  # of clients that do not read
+                connection.transport.abort()
         await asyncio.to_thread(self._workers.shutdown)  # while the loop runs: they may have something to send
 
 
