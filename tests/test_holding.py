@@ -140,6 +140,7 @@ def test_what_waits_in_the_journal_is_told_of_where_others_read(open_store, make
             assert len(second.get_turn("t")) == 1
 
 
-def test_a_body_that_waits_in_the_journal_is_found_by_its_digest(store, make):
-    store.insert_records([make.log(body="fresh")])
-    assert store.get_body(Digest.of(b"fresh").hex()) == b"fresh"
+def test_a_body_that_waits_in_the_journal_is_found_by_its_digest(tmp_path, make):
+    with TraceStore(tmp_path / "store") as store:
+        store.insert_records([make.log(body="fresh")])
+        assert store.get_body(Digest.of(b"fresh").hex()) == b"fresh"
