@@ -120,6 +120,29 @@ def test_packing_whose_client_leaves_ends(both, monkeypatch):
         ended.set()
 
 
+def test_verifying_whose_client_leaves_ends(both, monkeypatch):
+    _, asking = both
+    ended, is_over = threading.Event(), threading.Event()
+
+    def verify(self, data, subset, on_progress):
+        try:
+            while not is_over.wait(0.001):
+                on_progress(2, 2)
+        finally:
+            ended.set()
+
+    def leave(done, planned):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tracestore.store.reading.Reading.verify", verify)
+    with pytest.raises(KeyboardInterrupt):
+        asking.verify(on_progress=leave)
+    try:
+        assert ended.wait(20)
+    finally:
+        is_over.set()
+
+
 FAILING = {
     "bad SQL": lambda store: store.sql("SELECT none"),
     "writing SQL": lambda store: store.sql("DROP TABLE raw.records"),
