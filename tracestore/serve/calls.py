@@ -55,7 +55,9 @@ class Frames:
         self._put(frames.encode(kind, value))
 
     def progress(self, done: int, planned: int) -> None:
-        """Send how far it is, now and then."""
+        """Send how far it is, now and then, and not to a client that does not read: nothing waits for it."""
+        if self._queue.full():
+            return
         if (now := time.monotonic()) >= self._next_progress or done == planned:
             self._next_progress = now + PROGRESS_EVERY_S
             self.put("progress", [done, planned])
