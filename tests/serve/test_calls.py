@@ -30,7 +30,12 @@ def test_progress_does_not_wait_for_a_client_that_does_not_read(frames):
 def test_items_wait_for_the_client_and_end_when_it_is_gone(frames):
     for number in range(WAITING_FRAMES):
         frames.put("item", number)
-    waiting = threading.Thread(target=lambda: pytest.raises(ClientLeft, frames.put, "item", 0))
+
+    def put():
+        with pytest.raises(ClientLeft):
+            frames.put("item", 0)
+
+    waiting = threading.Thread(target=put)
     waiting.start()
     waiting.join(0.05)
     assert waiting.is_alive()
