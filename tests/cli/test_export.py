@@ -149,7 +149,7 @@ def test_a_reader_that_has_enough_ends_it_in_silence(filled, make, now_ms, proce
     assert exporting.stdout.readline().startswith("{")
     exporting.stdout.close()
     assert exporting.stderr.read() == ""
-    assert exporting.wait(60) == 0
+    assert exporting.wait(20) == 0
 
 
 def test_an_interrupted_export_ends_with_its_own_code(make, now_ms, process, tmp_path):
@@ -158,5 +158,5 @@ def test_an_interrupted_export_ends_with_its_own_code(make, now_ms, process, tmp
     exporting = process("export", "--store", tmp_path / "large")  # it stands still where nobody reads
     assert exporting.stdout.readline().startswith("{")
     exporting.send_signal(signal.SIGINT)
-    assert exporting.wait(60) == 130
+    assert exporting.wait(20) == 130
     assert "Traceback" not in exporting.stderr.read()
