@@ -9,12 +9,15 @@ from contextlib import suppress
 import pytest
 
 from tests.conftest import Make
-from tests.database.hostile_statements import BOMBS, DEEP, HARMLESS, HOSTILE
+from tests.database.costly_statements import BOMBS, DEEP
+from tests.database.harmless_statements import HARMLESS
+from tests.database.hostile_statements import HOSTILE
 from tracestore import QueryInvalid, TraceStore
 from tracestore.database.answers import QueryLimits
 
 SECRET = "TOP-SECRET-7f3a"
 LIMITS = QueryLimits(max_rows=1000, max_bytes=1_000_000, timeout_ms=1000)
+
 
 class Sandbox:
     """A store in a directory with secrets around it and in it, and what the directory looked like."""

@@ -48,22 +48,28 @@ class Limits:
             self._running -= 1
 
     async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
+        noting = _Noting(send)
         try:
             async with asyncio.timeout(self._time_limit_s) as limit:
                 await self._app(scope, receive, noting)
         except TimeoutError:
             if not limit.expired():
                 raise
-            if not has_begun:
+            if not noting.has_begun:
                 message = f"it took more than {self._time_limit_s:g} s; ask for less, or try again"
                 await failure(503, "TimedOut", message)(scope, receive, send)
+
+
+class _Noting:
+    """Sends, and knows whether an answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.has_begun = True
+        await self._send(message)
 
 
 class CutOff:
@@ -74,17 +80,11 @@ class CutOff:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it; only the end of the server cancels one."""
-        has_begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
+        noting = _Noting(send)
         try:
             await self._app(scope, receive, noting)
         except asyncio.CancelledError:
-            if not has_begun:
+            if not noting.has_begun:
                 message = "the server ends, and did not wait for the answer; ask again once it runs"
                 await failure(503, "Ending", message)(scope, receive, send)
 
