@@ -17,8 +17,8 @@ A module imports only lower rows::
     remote
     export | maintenance
     ingest
-    journal | database | views | seed_sqlite
-    otlp
+    journal | database | views
+    formats
     record | directory
     layout | units
     errors

@@ -3,9 +3,8 @@
 from typing import Any
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.attributes import Flat, is_long
-from tracestore.otlp.content import apart, side_of_body
-from tracestore.otlp.records import (
+from tracestore.formats.otlp.content import apart, side_of_body
+from tracestore.formats.otlp.records import (
     Members,
     ReadRef,
     Shared,
@@ -19,7 +18,8 @@ from tracestore.otlp.records import (
     short_text,
     with_both_bodies,
 )
-from tracestore.otlp.signals import LogEntry
+from tracestore.formats.otlp.signals import LogEntry
+from tracestore.record.attributes import Flat, is_long
 
 _LEVELS = ((17, "error"), (13, "warn"), (9, "info"), (1, "debug"))
 _SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "warning": 13, "error": 17, "fatal": 21, "critical": 21}

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.attributes import Flat, is_long, json_text
-from tracestore.otlp.content import Sides, folded, side_of_ref
-from tracestore.otlp.signals import Scope, put
+from tracestore.formats.otlp.content import Sides, folded, side_of_ref
+from tracestore.formats.otlp.signals import Scope
 from tracestore.record import milliseconds_of
+from tracestore.record.attributes import Flat, is_long, json_text, put
 
 ReadRef: TypeAlias = Callable[[str], bytes | None]
 Members: TypeAlias = dict[str, Any]
