@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -50,6 +51,8 @@ def process() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            # A shell makes what it starts in the background deaf to Ctrl-C, and with that all that is started there.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(one)
         return one

@@ -378,11 +378,18 @@ class _WatchedLock:
     def __init__(self, lock: Any, waits: Callable[[], None]) -> None:
         self._lock, self._waits = lock, waits
 
+    def acquire(self, timeout: float = -1) -> bool:
+        if self._lock.acquire(blocking=False):
+            return True
+        self._waits()
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
     def __enter__(self) -> "_WatchedLock":
-        if not self._lock.acquire(blocking=False):
-            self._waits()
-            self._lock.acquire()
+        self.acquire()
         return self
 
     def __exit__(self, *about: object) -> None:
-        self._lock.release()
+        self.release()

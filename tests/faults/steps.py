@@ -262,6 +262,12 @@ def pause_at(name: str, pause: Callable[[], None], when: When = "before") -> Ite
 class NoLock:
     """A lock that holds nobody off: what `BlobStore.lock` becomes when the mutex is taken away."""
 
+    def acquire(self, timeout: float = -1) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
     def __enter__(self) -> "NoLock":
         return self
 

@@ -322,7 +322,7 @@ def test_a_prune_does_not_part_a_turn_whose_other_half_cannot_be_read_yet(open_s
         raise StoreUnavailable(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_settle", fail)
+        patched.setattr(store._local_upkeep, "_settle", fail)
         with pytest.raises(StoreUnavailable):
             store.prune(WEEK)
     assert len(store.get_turn("parted")) == len(records)
@@ -333,14 +333,14 @@ def test_on_a_full_disk_a_prune_goes_first_and_then_takes_what_waited(open_store
     store = open_store()
     store.insert_records(make.turn("old", now_ms - 8 * DAY_MS, request="dies"))
     TraceStore.insert_records(store, make.turn("waits", now_ms - 9 * DAY_MS, request="dies too"))
-    settle, failures = store._settle, iter([StoreUnavailable(28, "No space left on device")])
+    settle, failures = store._local_upkeep._settle, iter([StoreUnavailable(28, "No space left on device")])
 
     def settle_when_there_is_room():
         for failure in failures:
             raise failure
         settle()
 
-    monkeypatch.setattr(store, "_settle", settle_when_there_is_room)
+    monkeypatch.setattr(store._local_upkeep, "_settle", settle_when_there_is_room)
     summary = store.prune(WEEK)
     assert (summary.records_deleted, summary.bodies_deleted) == (6, 2)
     assert store.get_turn("waits") == []

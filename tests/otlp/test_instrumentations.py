@@ -1,5 +1,6 @@
 """Real instrumentations call a provider, the SDK's exporter encodes their spans, and each content is there once."""
 
+import asyncio
 import json
 import threading
 import warnings
@@ -192,7 +193,7 @@ def test_pydantic_ai_keeps_model_calls_tools_and_the_run(provider, traced):
     def weather(city: str) -> str:
         return f"22 C in {city}"
 
-    assert agent.run_sync(PROMPT).output == "Sunny"
+    assert asyncio.run(agent.run(PROMPT)).output == "Sunny"
     first, tool, second, run = halves()
     sent = json.loads(first[0]["body"])
     assert sent["gen_ai.input.messages"] == [{"role": "user", "parts": [{"type": "text", "content": PROMPT}]}]
