@@ -15,7 +15,7 @@ A module imports only lower rows::
     collector
     store
     remote
-    export | maintenance
+    export | maintenance | capture
     ingest
     journal | database | views
     formats

@@ -7,7 +7,7 @@ numbers that JSON does not know (``NaN``, ``Infinity``) their name.
 
 import base64
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from blake3 import blake3
@@ -15,11 +15,16 @@ from blake3 import blake3
 from tracestore.record.kinds import Scalar
 from tracestore.record.line import encode_json
 
+Members: TypeAlias = dict[str, Any]
+"""A record in the journal's JSON shape."""
+
 TEXT_LIMIT_BYTES = 4096
 """Of one text, as UTF-8: what is longer is for reading, not for asking, and so a body."""
 COUNT_LIMIT = 900
 """Attributes of one record; those that say where a body is come on top, and 1,000 is the end of all."""
 MORE = "more_attributes"
+_OWNER = ("timestamp", "extensionId", "conversationId", "turnId", "spanId")
+_LINE_CHARACTERS = 200
 
 
 class Flat(msgspec.Struct, gc=False):
@@ -61,6 +66,28 @@ class Flat(msgspec.Struct, gc=False):
             return value if math.isfinite(value) else number_name(value)
         text = value if isinstance(value, str) else json_text(value, with_quotes=False)
         return self.spill(name, text) if is_long(text) else text
+
+
+def with_attributes(record: Members, flat: Flat) -> list[Members]:
+    """Return a record with attributes, and behind it a log for each text that became a body."""
+    attributes = flat.finished()
+    if attributes:
+        record["attributes"] = attributes
+    if not flat.spilled:
+        return [record]
+    owner = {key: record[key] for key in _OWNER if key in record}
+    return [record] + [
+        {"kind": "log", **owner, "level": "debug", "msg": first_line(name), "body": text}
+        for name, text in flat.spilled
+    ]
+
+
+def first_line(value: Any) -> str:
+    """Return what a line can show of a value."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json_text(value, with_quotes=False)
+    return text[:_LINE_CHARACTERS].split("\n")[0]
 
 
 def put(found: dict[str, Any], name: str, value: Any) -> None:

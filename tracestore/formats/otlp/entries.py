@@ -5,12 +5,10 @@ from typing import Any
 from tracestore.errors import InputInvalid
 from tracestore.formats.otlp.content import apart, side_of_body
 from tracestore.formats.otlp.records import (
-    Members,
     ReadRef,
     Shared,
     add_said,
     check_time,
-    first_line,
     follow_refs,
     is_span_id,
     is_trace_id,
@@ -19,7 +17,7 @@ from tracestore.formats.otlp.records import (
     with_both_bodies,
 )
 from tracestore.formats.otlp.signals import LogEntry
-from tracestore.record.attributes import Flat, is_long
+from tracestore.record.attributes import Flat, Members, first_line, is_long
 
 _LEVELS = ((17, "error"), (13, "warn"), (9, "info"), (1, "debug"))
 _SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "warning": 13, "error": 17, "fatal": 21, "critical": 21}

@@ -7,7 +7,6 @@ import msgspec
 from tracestore.errors import InputInvalid
 from tracestore.formats.otlp.content import apart, folded
 from tracestore.formats.otlp.records import (
-    Members,
     ReadRef,
     Repeats,
     Shared,
@@ -23,7 +22,7 @@ from tracestore.formats.otlp.records import (
 )
 from tracestore.formats.otlp.signals import Event, Link, Span
 from tracestore.record import NS_PER_MS, Scalar, milliseconds_of
-from tracestore.record.attributes import Flat, json_text
+from tracestore.record.attributes import Flat, Members, json_text
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS = ("unset", "ok", "error")
