@@ -116,7 +116,7 @@ class ProviderCall:
         body: bytes | None = None
         failed: BaseException | str | None = error
         if self._response is not None:
-            attributes = {"responseBytes": self._received.size_bytes, "responseComplete": not is_cut and error is None}
+            attributes = {"responseBytes": self._received.size_bytes}
             if self._first_byte_ns is not None:
                 attributes["firstByteMs"] = (self._first_byte_ns - self._started_ns) // _NS_PER_US / _US_PER_MS
             content = self._taken(self._received)
@@ -125,6 +125,7 @@ class ProviderCall:
             if unpacked is not None and content is not None:
                 self._keep_wire("response", content, unpacked)
             attributes |= facts.of_response(body or b"")
+            attributes["responseComplete"] = error is None and (not is_cut or facts.is_finished(body or b""))
             if error is None and self._response.status_code >= _FIRST_ERROR_STATUS:
                 failed = f"HTTP {self._response.status_code}"
         self._span.end(failed, attributes, body or None)

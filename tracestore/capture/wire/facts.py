@@ -46,6 +46,7 @@ _TOKENS: Final = {
 # In a stream of OpenAI every event says "usage":null, and the last one what it was.
 _USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
 _EVENT = re.compile(rb"^data:[ ]?(\{.*)$", re.MULTILINE)
+_LAST_EVENT = re.compile(rb'\s*(?:\[DONE\]|\{"type":\s*"(?:message_stop|response\.(?:completed|incomplete|failed))")')
 _HOLDERS: Final = ("message", "response")  # of Anthropic's first event, and of OpenAI's Responses
 
 
@@ -95,6 +96,12 @@ def of_response(body: bytes) -> dict[str, Any]:
             if isinstance(said, dict):
                 usage |= {name: value for name, value in said.items() if value is not None}
     return found | _tokens(usage)
+
+
+def is_finished(body: bytes) -> bool:
+    """Tell whether a stream of events came to its last one, where many readers stop, before its end."""
+    start = body.rfind(b"\ndata:") + 1
+    return body.startswith(b"data:", start) and _LAST_EVENT.match(body, start + len(b"data:")) is not None
 
 
 def _events(body: bytes) -> list[dict[str, Any]]:
