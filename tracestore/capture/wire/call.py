@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from tracestore.capture.recorder import Recorder
-from tracestore.capture.redaction import Redaction
+from tracestore.capture.redaction import Redaction, mask
 from tracestore.capture.span import Span
 from tracestore.capture.wire import facts
 from tracestore.record.limits import BODY_LIMIT_BYTES
@@ -18,6 +18,7 @@ REQUEST_BODY_MSG = "http.request.body"
 WIRE_MSG = "http.{}.wire"
 """The log whose body is a compressed request or response as it came; the span's own is what was in it."""
 
+_SECRET_PARAMETERS = frozenset(("key", "sig", "signature", "token"))  # in a URL; an attribute may be called so
 _US_PER_MS = 1000
 _NS_PER_US = 1000
 _FIRST_ERROR_STATUS = 400
@@ -206,6 +207,7 @@ def _masked_url(url: Any, redaction: Redaction) -> str:
     query = url.query.decode("ascii", "replace")
     parts = (part.partition("=") for part in query.split("&")) if query else ()
     shown = "&".join(
-        name + equals + redaction.named(name, value) for name, equals, value in parts
+        name + equals + (mask(value) if name in _SECRET_PARAMETERS else redaction.named(name, value))
+        for name, equals, value in parts
     )
     return f"{url.scheme}://{url.host}{port}{url.path}" + (f"?{shown}" if shown else "")
