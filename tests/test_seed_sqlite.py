@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tracestore.errors import InputInvalid, StoreBroken, StoreNotFound
-from tracestore.seed_sqlite import read_seed_records
+from tracestore.formats.seed_sqlite import read_seed_records
 
 COLUMNS = (
     "id TEXT PRIMARY KEY, kind TEXT NOT NULL, level TEXT, msg TEXT, name TEXT, spanId TEXT, parentSpanId TEXT, "

@@ -15,10 +15,10 @@ A module imports only lower rows::
     collector
     store
     remote
-    export | maintenance
+    export | maintenance | capture
     ingest
-    journal | database | views | seed_sqlite
-    otlp
+    journal | database | views
+    formats
     record | directory
     layout | units
     errors

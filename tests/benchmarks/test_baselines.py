@@ -8,7 +8,7 @@ import pytest
 from benchmarks.baselines import duckdb_rows, lines, ndjson_zstd, seed_sqlite, sqlite_text
 from benchmarks.corpora.tool_agent import DAY_MS, ToolAgent
 from benchmarks.workloads.prune import middle_ms
-from tracestore.seed_sqlite import read_seed_records
+from tracestore.formats.seed_sqlite import read_seed_records
 
 RECORDS = 600
 BASELINES = (duckdb_rows, ndjson_zstd, seed_sqlite, sqlite_text)

@@ -95,7 +95,7 @@ def test_once_reads_a_directory_and_the_default_journal(cli: Cli, tmp_path: Path
     ("arguments", "code", "said"),
     [
         (["--once", "--journal", "none.ndjson"], 2, "--journal: wanted a file or a directory, found nothing"),
-        (["--once"], 3, "wanted a store or --journal, found neither"),
+        (["--once"], 3, "wanted a store, its journal or --journal, found none"),
         (["--journal", "no/such/parent.ndjson"], 2, "found no no/such"),
         (["--once", "--journal", "/dev/null"], 2, "neither a file nor a directory"),
     ],

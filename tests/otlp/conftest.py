@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tracestore.otlp import map_logs, map_traces
-from tracestore.otlp.signals import LogEntry, Resource, Scope, Span
+from tracestore.formats.otlp import map_logs, map_traces
+from tracestore.formats.otlp.signals import LogEntry, Resource, Scope, Span
 from tracestore.record import decode_line, encode_line
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"

@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from tracestore import InputInvalid
-from tracestore.otlp import (
+from tracestore.formats.otlp import (
     JSON,
     PROTOBUF,
     count_metrics,
@@ -308,6 +308,6 @@ def test_a_failure_is_a_status_in_the_form_of_the_request():
 
 
 def test_protobuf_is_not_imported_before_it_is_needed():
-    used = "import sys, tracestore.otlp as otlp; otlp.decode_traces(b'{}', otlp.JSON)"
+    used = "import sys, tracestore.formats.otlp as otlp; otlp.decode_traces(b'{}', otlp.JSON)"
     code = f"{used}; sys.exit('google.protobuf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

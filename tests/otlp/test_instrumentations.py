@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tracestore.otlp import JSON, PROTOBUF, decode_traces, map_traces
+from tracestore.formats.otlp import JSON, PROTOBUF, decode_traces, map_traces
 from tracestore.record import decode_line, encode_line
 
 openai = pytest.importorskip("openai")

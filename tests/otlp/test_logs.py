@@ -2,8 +2,8 @@
 
 import pytest
 
-from tracestore.otlp import map_logs
-from tracestore.otlp.signals import Resource, Scope
+from tracestore.formats.otlp import map_logs
+from tracestore.formats.otlp.signals import Resource, Scope
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"

@@ -9,11 +9,11 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracestore.otlp import map_logs, map_traces
-from tracestore.otlp.attributes import COUNT_LIMIT, MORE, TEXT_LIMIT_BYTES
-from tracestore.otlp.flattened import nested
-from tracestore.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span
+from tracestore.formats.otlp import map_logs, map_traces
+from tracestore.formats.otlp.flattened import nested
+from tracestore.formats.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span
 from tracestore.record import decode_line, encode_line
+from tracestore.record.attributes import COUNT_LIMIT, MORE, TEXT_LIMIT_BYTES
 from tracestore.record.limits import ATTRIBUTES_LIMIT, BODY_LIMIT_BYTES
 
 RIGHT = {"trace_id": "ab" * 16, "span_id": "cd" * 8, "name": "n", "start_ns": 1, "end_ns": 2}

@@ -6,10 +6,10 @@ import pytest
 from blake3 import blake3
 
 from tracestore import TraceStore
-from tracestore.otlp import map_traces
-from tracestore.otlp.attributes import Flat
-from tracestore.otlp.records import Shared
-from tracestore.otlp.signals import Event, Link, Resource, Scope
+from tracestore.formats.otlp import map_traces
+from tracestore.formats.otlp.records import Shared
+from tracestore.formats.otlp.signals import Event, Link, Resource, Scope
+from tracestore.record.attributes import Flat
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"

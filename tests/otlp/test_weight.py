@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp import JSON, PROTOBUF, count_metrics, decode_logs, decode_traces, weight
+from tracestore.formats.otlp import JSON, PROTOBUF, count_metrics, decode_logs, decode_traces, weight
 
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 Request = trace_service.ExportTraceServiceRequest

@@ -77,10 +77,10 @@ class SegmentWriter:
         if not data:
             return Appended(self._path, self._end, self._end)
         if self._fd >= 0 and self._pid != os.getpid():
-            self._abandon()
+            self.abandon()
         elif self._fd >= 0 and self._end >= self._limit_bytes:
             self.sync()
-            self._abandon()
+            self.abandon()
         if self._fd < 0:
             self._start_segment()
         start = self._end
@@ -102,7 +102,7 @@ class SegmentWriter:
             disk.sync_written(self._fd, self._path)
             disk.check_linked(self._fd, self._path)
         except StoreUnavailable:
-            self._abandon()
+            self.abandon()
             self._unacknowledged = True
             raise
         self._synced_end = self._end
@@ -112,7 +112,14 @@ class SegmentWriter:
         try:
             self.sync()
         finally:
-            self._abandon()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let the segment go without a sync, as the child of a fork does with its parent's."""
+        if self._fd >= 0:
+            with suppress(OSError):  # what counts was synced, or is appended again elsewhere
+                os.close(self._fd)
+            self._fd = -1
 
     def __enter__(self) -> "SegmentWriter":
         return self
@@ -158,13 +165,7 @@ class SegmentWriter:
         try:
             self.sync()
         finally:
-            self._abandon()
-
-    def _abandon(self) -> None:
-        if self._fd >= 0:
-            with suppress(OSError):  # what counts was synced, or is appended again elsewhere
-                os.close(self._fd)
-            self._fd = -1
+            self.abandon()
 
 
 def remove_segments(directory: str | Path, read: Mapping[str, int]) -> list[str]:

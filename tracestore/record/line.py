@@ -121,15 +121,20 @@ def members_of(record: object) -> dict[str, Any]:
 
 def encode_line(members: Mapping[str, Any]) -> bytes:
     """Write a dict in the journal's JSON shape as one line, without its newline; it will be read back."""
+    line = encode_members(members)
+    check_values(line)
+    return line
+
+
+def encode_members(members: Mapping[str, Any]) -> bytes:
+    """Write a line as `encode_line` does, of members that are known not to be too many."""
     if isinstance(members.get("body"), bytes):
         body = base64.b64encode(members["body"]).decode()
         members = {**members, "body": body, "bodyEncoding": "base64"}
     try:
-        line = encode_json(members)
+        return encode_json(members)
     except (TypeError, ValueError) as error:
         raise RecordInvalid(f"record: wanted only what JSON can hold, found {error}") from error
-    check_values(line)
-    return line
 
 
 def encode_json(value: Any, *, with_sorted_keys: bool = False) -> bytes:

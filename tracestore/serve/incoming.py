@@ -13,7 +13,7 @@ from isal import isal_zlib
 from starlette.requests import Request
 
 from tracestore.errors import InputInvalid, TraceStoreError
-from tracestore.otlp import JSON, PROTOBUF
+from tracestore.formats.otlp import JSON, PROTOBUF
 
 LIMIT_BYTES = 64 * 1024 * 1024
 ROOM_BYTES = 2 * LIMIT_BYTES

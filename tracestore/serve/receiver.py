@@ -27,8 +27,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tracestore import otlp
 from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable, message_of
+from tracestore.formats import otlp
 from tracestore.journal import LINE_LIMIT_BYTES
 from tracestore.record import encode_line
 from tracestore.serve import incoming

@@ -154,6 +154,7 @@ class OpenStore:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     def _open_directory(self, *, create: bool, read_only: bool) -> StoreLayout:
+        is_new = not StoreLayout(self.path).is_store()
         with ExitStack() as stack:
             layout, lock = lock_store(self.path, create=create, read_only=read_only, is_answered=is_answered)
             stack.callback(lock.release)
@@ -163,7 +164,7 @@ class OpenStore:
                 blobs = BlobStore(layout.blobs, create=create and not read_only, packs=may_pack(layout))
             stack.callback(blobs.close)
             if needs_database(layout, create=create and not read_only):
-                self._make_database(layout, blobs)
+                self._make_database(layout, blobs, is_new)
             self._open(layout, blobs, read_only, stack)
         return layout
 
@@ -224,11 +225,11 @@ class OpenStore:
         self._closing = ExitStack()
         return True
 
-    def _make_database(self, layout: StoreLayout, blobs: BlobStore) -> None:
+    def _make_database(self, layout: StoreLayout, blobs: BlobStore, is_new: bool) -> None:
         from tracestore.database.connection import Database
         from tracestore.maintenance.rebuild import has_sources, rebuild_database
 
-        if not has_sources(layout, blobs):
+        if is_new or not has_sources(layout, blobs):  # a producer may have begun before, whose journal is collected
             Database.create(layout.database, layout.scratch)
             return
         self.rebuilt = made = rebuild_database(layout, blobs, self._now_ns, self._on_rebuild)

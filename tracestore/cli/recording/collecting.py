@@ -147,8 +147,8 @@ def _collector(
 
 def _check_paths(layout: StoreLayout, journals: Sequence[Path], is_once: bool) -> None:
     """Refuse a mistyped path before anything is made."""
-    if is_once and not journals and not layout.is_store():
-        raise StoreNotFound(f"{layout.root}: wanted a store or --journal, found neither; check the path")
+    if is_once and not journals and not layout.is_store() and not layout.journal.is_dir():
+        raise StoreNotFound(f"{layout.root}: wanted a store, its journal or --journal, found none; check the path")
     for journal in journals:
         if journal != layout.journal:
             _check_path(journal, is_once)

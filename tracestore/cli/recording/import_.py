@@ -12,10 +12,10 @@ import click
 from tracestore.cli.options import common_options, open_for_writing
 from tracestore.cli.output import print_json, print_text, progress, say
 from tracestore.errors import RecordInvalid
+from tracestore.formats.seed_sqlite import read_seed_records
 from tracestore.journal import LINE_LIMIT_BYTES, read_rejected
 from tracestore.layout import StoreLayout
 from tracestore.record import decode_line, encode_line
-from tracestore.seed_sqlite import read_seed_records
 
 CHUNK_BYTES = 8 * 2**20
 """Lines in memory at once; each chunk is durable before the next is read."""

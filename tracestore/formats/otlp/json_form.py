@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span, put
-from tracestore.otlp.weight import check_json
+from tracestore.formats.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span
+from tracestore.formats.otlp.weight import check_json
+from tracestore.record.attributes import put
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")

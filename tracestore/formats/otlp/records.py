@@ -5,18 +5,15 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.attributes import Flat, is_long, json_text
-from tracestore.otlp.content import Sides, folded, side_of_ref
-from tracestore.otlp.signals import Scope, put
+from tracestore.formats.otlp.content import Sides, folded, side_of_ref
+from tracestore.formats.otlp.signals import Scope
 from tracestore.record import milliseconds_of
+from tracestore.record.attributes import Flat, Members, is_long, put, with_attributes
 
 ReadRef: TypeAlias = Callable[[str], bytes | None]
-Members: TypeAlias = dict[str, Any]
 
 _CONVERSATION = ("gen_ai.conversation.id", "session.id", "conversation.id")
-_OWNER = ("timestamp", "extensionId", "conversationId", "turnId", "spanId")
 _TIME_LIMIT_NS = 2**63
-_LINE_CHARACTERS = 200
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
@@ -75,16 +72,7 @@ def with_body(record: Members, about: Flat, body: tuple[str | bytes, str] | None
     if body is not None:
         record["body"], names = body
         about.add("otlp.body", names)
-    attributes = about.finished()
-    if attributes:
-        record["attributes"] = attributes
-    if not about.spilled:
-        return [record]
-    owner = {key: record[key] for key in _OWNER if key in record}
-    return [record] + [
-        {"kind": "log", **owner, "level": "debug", "msg": first_line(name), "body": text}
-        for name, text in about.spilled
-    ]
+    return with_attributes(record, about)
 
 
 def with_both_bodies(record: Members, about: Flat, sides: Sides) -> list[Members]:
@@ -140,14 +128,6 @@ def short_text(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value and not is_long(value) else None
-
-
-def first_line(value: Any) -> str:
-    """Return what a line can show of a value."""
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else json_text(value, with_quotes=False)
-    return text[:_LINE_CHARACTERS].split("\n")[0]
 
 
 def _of_scope(scope: Scope) -> Flat:

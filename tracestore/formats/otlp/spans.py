@@ -5,10 +5,8 @@ from typing import Any
 import msgspec
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.attributes import Flat, json_text
-from tracestore.otlp.content import apart, folded
-from tracestore.otlp.records import (
-    Members,
+from tracestore.formats.otlp.content import apart, folded
+from tracestore.formats.otlp.records import (
     ReadRef,
     Repeats,
     Shared,
@@ -22,8 +20,9 @@ from tracestore.otlp.records import (
     with_body,
     with_both_bodies,
 )
-from tracestore.otlp.signals import Event, Link, Span
+from tracestore.formats.otlp.signals import Event, Link, Span
 from tracestore.record import NS_PER_MS, Scalar, milliseconds_of
+from tracestore.record.attributes import Flat, Members, json_text
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS = ("unset", "ok", "error")

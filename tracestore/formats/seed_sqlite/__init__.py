@@ -23,6 +23,6 @@ same identity from here and from its journal; columns nobody knows travel under 
 A body that is missing or does not unpack is said in the record, as ``seedBodyProblem``.
 """
 
-from tracestore.seed_sqlite.reader import read_seed_records
+from tracestore.formats.seed_sqlite.reader import read_seed_records
 
 __all__ = ["read_seed_records"]

@@ -89,16 +89,3 @@ class LogEntry(msgspec.Struct, gc=False):
     flags: int = 0
     dropped_attributes: int = 0
     problem: str = ""
-
-
-def put(found: dict[str, Any], name: str, value: Any) -> None:
-    """Add a value; under ``name#2`` where the name is taken, for a repeated key must not lose its value."""
-    if name in found:
-        taken, free = 1, 2
-        while f"{name}#{free}" in found:
-            taken, free = free, 2 * free
-        while free - taken > 1:  # in steps of a logarithm: 20,000 times one key took 19 s, one after the other
-            middle = (taken + free) // 2
-            taken, free = (middle, free) if f"{name}#{middle}" in found else (taken, middle)
-        name = f"{name}#{free}"
-    found[name] = value

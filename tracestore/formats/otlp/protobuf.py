@@ -21,8 +21,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ProtoResour
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span, put
-from tracestore.otlp.weight import check_protobuf
+from tracestore.formats.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span
+from tracestore.formats.otlp.weight import check_protobuf
+from tracestore.record.attributes import put
 
 
 def traces(data: bytes) -> list[Span]:

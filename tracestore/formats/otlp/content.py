@@ -11,11 +11,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from tracestore.otlp.attributes import json_text
-from tracestore.otlp.flattened import nested
-from tracestore.otlp.openinference import requested_model, without_copies
-from tracestore.otlp.signals import put
+from tracestore.formats.otlp.flattened import nested
+from tracestore.formats.otlp.openinference import requested_model, without_copies
 from tracestore.record import encode_json, text_of
+from tracestore.record.attributes import json_text, put
 
 Side: TypeAlias = Literal["request", "response"]
 Content: TypeAlias = dict[str, Any]

@@ -3,15 +3,12 @@
 from typing import Any
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.attributes import Flat, is_long
-from tracestore.otlp.content import apart, side_of_body
-from tracestore.otlp.records import (
-    Members,
+from tracestore.formats.otlp.content import apart, side_of_body
+from tracestore.formats.otlp.records import (
     ReadRef,
     Shared,
     add_said,
     check_time,
-    first_line,
     follow_refs,
     is_span_id,
     is_trace_id,
@@ -19,7 +16,8 @@ from tracestore.otlp.records import (
     short_text,
     with_both_bodies,
 )
-from tracestore.otlp.signals import LogEntry
+from tracestore.formats.otlp.signals import LogEntry
+from tracestore.record.attributes import Flat, Members, first_line, is_long
 
 _LEVELS = ((17, "error"), (13, "warn"), (9, "info"), (1, "debug"))
 _SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "warning": 13, "error": 17, "fatal": 21, "critical": 21}

@@ -2,11 +2,11 @@
 
 from typing import Protocol
 
-from tracestore.otlp.content_type import JSON, PROTOBUF, is_json
-from tracestore.otlp.mapping import Mapped, map_logs, map_traces
-from tracestore.otlp.records import ReadRef
-from tracestore.otlp.responses import failure, success
-from tracestore.otlp.signals import LogEntry, Span
+from tracestore.formats.otlp.content_type import JSON, PROTOBUF, is_json
+from tracestore.formats.otlp.mapping import Mapped, map_logs, map_traces
+from tracestore.formats.otlp.records import ReadRef
+from tracestore.formats.otlp.responses import failure, success
+from tracestore.formats.otlp.signals import LogEntry, Span
 
 __all__ = [
     "JSON",
@@ -51,9 +51,9 @@ def count_metrics(data: bytes, content_type: str) -> int:
 
 def _form(content_type: str) -> _Form:
     if is_json(content_type):
-        from tracestore.otlp import json_form
+        from tracestore.formats.otlp import json_form
 
         return json_form
-    from tracestore.otlp import protobuf
+    from tracestore.formats.otlp import protobuf
 
     return protobuf

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 import msgspec
 
 from tracestore.errors import InputInvalid
-from tracestore.otlp.entries import of_entry
-from tracestore.otlp.records import Members, ReadRef, Repeats, Shared
-from tracestore.otlp.signals import LogEntry, Span
-from tracestore.otlp.spans import of_span
+from tracestore.formats.otlp.entries import of_entry
+from tracestore.formats.otlp.records import ReadRef, Repeats, Shared
+from tracestore.formats.otlp.signals import LogEntry, Span
+from tracestore.formats.otlp.spans import of_span
 from tracestore.record import encode_line
+from tracestore.record.attributes import Members
 from tracestore.record.limits import BODY_LIMIT_BYTES
 
 _REASONS_LIMIT = 10

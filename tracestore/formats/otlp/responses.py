@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-from tracestore.otlp.content_type import PROTOBUF, is_json, media_type
+from tracestore.formats.otlp.content_type import PROTOBUF, is_json, media_type
 from tracestore.record import encode_json
 
 Kind: TypeAlias = Literal["traces", "logs", "metrics"]

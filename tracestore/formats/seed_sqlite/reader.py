@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tracestore.errors import InputInvalid, StoreBroken, StoreNotFound, StoreUnavailable, TraceStoreError
-from tracestore.seed_sqlite.shape import BodiesTable, Shape, recognise
+from tracestore.formats.seed_sqlite.shape import BodiesTable, Shape, recognise
 
 _SqlValue: TypeAlias = str | bytes | int | float | None
 

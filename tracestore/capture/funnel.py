@@ -1,0 +1,88 @@
+"""The one way into the journal: whatever is recorded is completed, masked and written as lines here.
+
+Nothing raises into the application from here on: what cannot be written is dropped, and counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from tracestore.capture import plain
+from tracestore.capture.clock import Clock, NewId
+from tracestore.capture.drops import Reason
+from tracestore.capture.queue import JournalQueue
+from tracestore.capture.redaction import Redaction
+from tracestore.record import encode_members
+from tracestore.record.attributes import Flat, Members, with_attributes
+from tracestore.record.limits import BODY_LIMIT_BYTES
+
+DROPPED_MSG = "records were dropped"
+_BODY_DROPPED = "body_dropped_bytes"
+
+
+class Funnel:
+    """Completes, masks and encodes records, and hands their lines to the queue."""
+
+    def __init__(
+        self, queue: JournalQueue, redaction: Redaction, clock: Clock, new_id: NewId, *, in_context: bool
+    ) -> None:
+        self.queue = queue
+        self.redaction = redaction
+        self.clock = clock
+        self.new_id = new_id
+        self.in_context = in_context
+
+    def emit(self, record: Members, attributes: object = None, body: object = None) -> None:
+        """Take one record in the journal's JSON shape, and what it says: see `plain`.
+
+        A text over 4 KB among the attributes becomes a body of its own, in a log behind the record.
+        """
+        try:
+            if body is not None:
+                body = plain.body(body)
+                record["body"] = self.redaction.data(body) if isinstance(body, bytes) else body
+            records = with_attributes(record, self._flat(attributes)) if attributes else [record]
+            for each in records:
+                self.queue.put(self._line(each))
+        except Exception:  # whatever an application's objects do when they are asked what they are
+            self.queue.drop("invalid")
+
+    def emit_all(self, records: Iterable[Members]) -> None:
+        """Take records that are complete."""
+        for record in records:
+            self.emit(record)
+
+    def _flat(self, attributes: object) -> Flat:
+        flat = Flat()
+        values = self.redaction.attributes(plain.attributes(attributes))
+        for name, value in values.items():
+            # A long text becomes a body of its own, whose digest has to be that of the masked text.
+            flat.add(name, self.redaction.text(value) if isinstance(value, str) and len(value) > 1000 else value)
+        return flat
+
+    def _line(self, record: Members) -> bytes:
+        body = record.get("body")
+        if body is not None and len(body) > BODY_LIMIT_BYTES:
+            return self._line_without_body(record)
+        line = self.redaction.line(encode_members(record), record, encode_members)
+        return line if body is None or len(line) <= BODY_LIMIT_BYTES else self._line_without_body(record)
+
+    def _line_without_body(self, record: Members) -> bytes:
+        """Return the line of a record whose body does not fit into one; how large it was is an attribute."""
+        self.queue.drop("too_large")
+        attributes = {**record.get("attributes", {}), _BODY_DROPPED: len(record["body"])}
+        rest = {key: value for key, value in record.items() if key != "body"} | {"attributes": attributes}
+        return self.redaction.line(encode_members(rest), rest, encode_members)
+
+
+def line_of_drops(counts: "Counter[Reason]", extension_id: str, timestamp_ms: float, own_id: str) -> bytes:
+    """Return the line that says how many records were dropped."""
+    attributes = {"dropped": counts.total()} | {f"dropped.{reason}": count for reason, count in counts.items()}
+    return encode_members({
+        "kind": "log",
+        "timestamp": timestamp_ms,
+        "extensionId": extension_id,
+        "level": "warn",
+        "msg": DROPPED_MSG,
+        "attributes": attributes,
+        "id": own_id,
+    })

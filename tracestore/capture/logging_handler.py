@@ -1,0 +1,46 @@
+"""A handler for the standard library's ``logging``: what libraries log, beside what was recorded."""
+
+import logging
+import traceback
+from typing import Final
+
+from tracestore.capture.logs import Level, Logs
+
+_LEVELS: Final[tuple[tuple[int, Level], ...]] = (
+    (logging.ERROR, "error"),
+    (logging.WARNING, "warn"),
+    (logging.INFO, "info"),
+    (logging.NOTSET, "debug"),
+)
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN_LOGGER: Final = "tracestore"
+
+
+class JournalHandler(logging.Handler):
+    """Records log messages; ``JournalHandler(recorder)`` goes to ``logging.getLogger().addHandler``.
+
+    The logger's name, the place in the code and whatever was given as ``extra`` become attributes, a
+    traceback becomes the body.
+    """
+
+    def __init__(self, into: Logs, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._into = into
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Record one message; one of our own would come back for ever."""
+        if record.name == _OWN_LOGGER or record.name.startswith(f"{_OWN_LOGGER}."):
+            return
+        try:
+            msg = record.getMessage()
+        except Exception:  # arguments that do not fit its format
+            msg = str(record.msg)
+        attributes = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        attributes |= {"logger": record.name, "code.file.path": record.pathname, "code.line.number": record.lineno}
+        body = None
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            attributes["error.type"] = type(error).__qualname__
+            body = "".join(traceback.format_exception(error))
+        level = next((level for least, level in _LEVELS if record.levelno >= least), _LEVELS[-1][1])
+        self._into.log(msg, level, body=body, **attributes)

@@ -1,0 +1,190 @@
+"""Masks secrets before a line exists, so that nothing downstream ever sees one.
+
+A secret keeps a few characters at each end, enough to tell two keys apart::
+
+    13 or more characters: 3 at each end      sk-…redacted…x9Q
+    11 or 12: 2      8 to 10: 1      7 or fewer: none
+
+The same secret always becomes the same text, so that equal bodies stay equal and are kept once; a
+masked text stays as it is when it is masked again.
+
+Masked are whole attributes by name (`SECRET_NAMES` and ``fields``), the string values of ``fields``
+in bodies of JSON, also where JSON is text within JSON, and by pattern (`KNOWN_SECRETS`) what looks like
+a key anywhere: in bodies, messages, names, attributes and ids. A secret that a model streams token
+by token stands in pieces in what was received, and is not recognised.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple
+
+from ahocorasick_rs import BytesAhoCorasick
+
+from tracestore.capture.known_secrets import KNOWN_SECRETS, Secret
+from tracestore.errors import InputInvalid
+
+MARK: Final = "…redacted…"
+SECRET_NAMES: Final = frozenset((
+    "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "api_key", "apikey",
+    "x-goog-api-key", "x-amz-security-token", "openai-api-key", "anthropic-api-key", "access_token", "refresh_token",
+    "id_token", "auth_token", "client_secret", "secret", "secret_key", "private_key", "password", "passwd",
+    "x-auth-token", "x-access-token", "x-amz-signature",
+))  # fmt: skip
+"""Names of headers, query parameters and attributes whose value is always masked."""
+
+_TIERS = ((13, 3), (11, 2), (8, 1))  # at least so many characters: so many kept at each end
+_MASKED = re.compile(rf"([\s\S]{{0,3}}){MARK}([\s\S]{{0,3}})")
+# Where a word begins: not behind a letter, but behind the escape of one (JSON, URL, terminal).
+_BEGINS_WORD = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=[0-9]m))"
+
+
+def mask(secret: str) -> str:
+    """Mask one secret; what is masked already stays as it is."""
+    masked = _MASKED.fullmatch(secret)
+    if masked and len(masked[1]) == len(masked[2]):
+        return secret
+    kept = next((kept for least, kept in _TIERS if len(secret) >= least), 0)
+    return secret[:kept] + MARK + secret[len(secret) - kept :]
+
+
+class Redaction:
+    """What is masked: what is named in ``fields``, and what looks like one of ``secrets``. Immutable.
+
+    ``fields`` are names of attributes, in any case, and of members of JSON in bodies, as they are
+    written there. Raises InputInvalid for a field or a prefix that the search cannot find in JSON.
+    """
+
+    def __init__(self, *, fields: Iterable[str] = (), secrets: Iterable[Secret] = KNOWN_SECRETS) -> None:
+        self._fields = tuple(fields)
+        for text in self._fields:
+            _check_is_plain("fields", text, least=1)
+        rules: dict[str, list[_Rule]] = {}
+        for secret in secrets:
+            _check_is_plain("secrets", secret.prefix, least=2)
+            rules.setdefault(secret.prefix, []).append(_rule_of_secret(secret))
+        for field in self._fields:
+            rules.setdefault(field, []).append(_rule_of_field(field))
+        # One search finds no text that overlaps one it found, so each is searched for by its shortest beginning.
+        needles = [text for text in rules if not any(text != other and text.startswith(other) for other in rules)]
+        self._rules = [
+            [rule for text in rules if text.startswith(needle) for rule in rules[text]] for needle in needles
+        ]
+        self._search = BytesAhoCorasick([needle.encode() for needle in needles]) if needles else None
+        self._names = SECRET_NAMES | {field.lower() for field in self._fields}
+        self._is_secret_name = lru_cache(maxsize=4096)(self._names_secret)
+
+    def __repr__(self) -> str:
+        return f"<Redaction of {len(self._rules)} kinds of text>"
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return attributes of which those with a secret name are masked, whatever their value."""
+        return {
+            name: self.named(name, value if isinstance(value, str) else str(value))
+            if value is not None and self._is_secret_name(name)
+            else value
+            for name, value in attributes.items()
+        }
+
+    def named(self, name: str, value: str) -> str:
+        """Return a value, masked where its name, or the last part of it, is that of a secret."""
+        return mask(value) if self._is_secret_name(name) else value
+
+    def text(self, text: str) -> str:
+        """Return a text whose secrets are masked."""
+        rules = self._found(text.encode("utf-8", "surrogatepass"))
+        return _masked(text, rules) if rules else text
+
+    def value(self, value: Any) -> Any:
+        """Return a value of any depth, of mappings and sequences, whose texts and names are masked."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, bytes):
+            return self.data(value)
+        if isinstance(value, Mapping):
+            named = self.attributes(value)
+            return {name: self.value(item) for name, item in named.items()}
+        if isinstance(value, Sequence):
+            return [self.value(item) for item in value]
+        return value
+
+    def data(self, data: bytes) -> bytes:
+        """Return bytes, text or not, whose secrets are masked; itself where it holds none."""
+        rules = self._found(data)
+        if not rules:
+            return data
+        return _masked(data.decode("utf-8", "surrogateescape"), rules).encode("utf-8", "surrogateescape")
+
+    def line(self, line: bytes, members: dict[str, Any], encode: Callable[[dict[str, Any]], bytes]) -> bytes:
+        """Return a line whose secrets are masked: as it is where it holds none, as most do, else encoded again.
+
+        One search of the whole line finds what may be secrets; the masking is done in the texts of
+        its members, for in JSON a secret may begin behind the letter of an escape.
+        """
+        rules = self._found(line)
+        if not rules:
+            return line
+        masked = _masked_value(members, rules)
+        return line if masked == members else encode(masked)
+
+    def _names_secret(self, name: str) -> bool:
+        name = name.lower()
+        return name in self._names or name.rpartition(".")[2] in self._names
+
+    def _found(self, data: bytes) -> "list[_Rule]":
+        if self._search is None:
+            return []
+        found = {index for index, _, _ in self._search.find_matches_as_indexes(data)}
+        return [rule for index in sorted(found) for rule in self._rules[index]]
+
+
+class _Rule(NamedTuple):
+    """What secrets of one kind look like, and what a match of that becomes."""
+
+    pattern: str
+    mask: "Callable[[re.Match[str]], str]"
+
+
+def _rule_of_secret(secret: Secret) -> _Rule:
+    begins = _BEGINS_WORD if secret.begins_word else ""
+    return _Rule(begins + re.escape(secret.prefix) + secret.rest, lambda found: mask(found[0]))
+
+
+def _rule_of_field(field: str) -> _Rule:
+    # In JSON the value ends at the first quote behind an even number of backslashes; in JSON that is text in
+    # JSON a quote has one more of them than there, and one that is part of the value still more.
+    name = re.escape(field)
+    plain = rf'(?<!\\)"{name}"\s*:\s*"(?P<plain>(?:[^"\\]|\\.)*)"'
+    nested = rf'(?P<quote>\\+"){name}(?P=quote)\s*:\s*(?P=quote)(?P<nested>[\s\S]*?)(?<!\\)(?P=quote)'
+
+    def masked(found: "re.Match[str]") -> str:
+        part = "plain" if found["plain"] is not None else "nested"
+        start, end = (at - found.start() for at in found.span(part))
+        return found[0][:start] + mask(found[part]) + found[0][end:]
+
+    return _Rule(f"{plain}|{nested}", masked)
+
+
+def _check_is_plain(what: str, text: str, *, least: int) -> None:
+    if len(text) < least or not text.isascii() or not text.isprintable() or set(text) & {'"', "\\"}:
+        wanted = f"{least} or more printable ASCII characters without quotes and backslashes"
+        raise InputInvalid(f"{what}: wanted {wanted}, found {text!r:.40}")
+
+
+_compiled = cache(re.compile)  # when it is first needed: all of them take 15 ms
+
+
+def _masked(text: str, rules: "list[_Rule]") -> str:
+    for rule in rules:
+        text = _compiled(rule.pattern).sub(rule.mask, text)
+    return text
+
+
+def _masked_value(value: Any, rules: "list[_Rule]") -> Any:
+    if isinstance(value, str):
+        return _masked(value, rules)
+    if isinstance(value, dict):
+        return {_masked(name, rules): _masked_value(item, rules) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_masked_value(item, rules) for item in value]
+    return value

@@ -1,0 +1,120 @@
+"""A timed unit of work, written when it opens and again when it closes, so that a crash leaves the truth."""
+
+from contextvars import Token
+from types import TracebackType
+from typing import TypeAlias
+
+from tracestore.capture import plain
+from tracestore.capture.current import enter, leave
+from tracestore.capture.funnel import Funnel
+from tracestore.capture.logs import Logs
+from tracestore.record import Scalar
+from tracestore.record.attributes import Members
+
+Error: TypeAlias = BaseException | str | bool | None
+
+SPAN_ID_BYTES = 8
+TURN_ID_BYTES = 16
+_NS_PER_US = 1000
+_US_PER_MS = 1000
+
+
+class Span(Logs):
+    """An open span: ``with recorder.span("step") as span``, or `end` it yourself. None of its methods raises.
+
+    An exception that leaves the ``with`` is recorded as its error, and goes on. A span without a
+    turn begins one. ``span_id``, ``turn_id`` and ``conversation_id`` can go to another process, which
+    goes on with ``Recorder(…).child(turn_id=…, parent_span_id=…)``.
+    """
+
+    def __init__(
+        self, funnel: Funnel, own: Members, parent_id: str | None, name: str, attributes: object, body: object
+    ) -> None:
+        self.funnel = funnel
+        self._own = own if "turnId" in own else {**own, "turnId": funnel.new_id(TURN_ID_BYTES)}
+        self._span_id = funnel.new_id(SPAN_ID_BYTES)
+        self._half: Members = {"spanId": self._span_id, "name": plain.text(name)}
+        if parent_id is not None:
+            self._half["parentSpanId"] = parent_id
+        self._attributes: dict[str, object] = {}
+        self._links: list[dict[str, Scalar]] = []
+        self._is_ended = False
+        self._token: Token[Span | None] | None = None
+        self._started_ns = funnel.clock.elapsed_ns()
+        opened = {"kind": "span-open", "timestamp": funnel.clock.timestamp_ms(), **self._own, **self._half}
+        funnel.emit(opened, attributes, body)
+
+    def __repr__(self) -> str:
+        return f"<Span {self._half['name']!r} {self._span_id} {'ended' if self._is_ended else 'open'}>"
+
+    @property
+    def span_id(self) -> str:
+        """The span's id: 16 hexadecimal digits."""
+        return self._span_id
+
+    @property
+    def turn_id(self) -> str:
+        """The id of the turn it is part of."""
+        turn_id: str = self._own["turnId"]
+        return turn_id
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation it is part of, if any."""
+        return self._own.get("conversationId")
+
+    def set_attributes(self, attributes: object = None, /, **more: object) -> None:
+        """Add attributes, which are written when the span closes; the last value of a name counts."""
+        self._attributes |= plain.attributes(attributes) | more
+
+    def add_link(self, span_id: str, turn_id: str | None = None, reason: str | None = None) -> None:
+        """Say that this span has to do with one elsewhere; written when the span closes."""
+        link = {"spanId": span_id, "turnId": turn_id, "reason": reason}
+        self._links.append({name: plain.text(value) for name, value in link.items() if value is not None})
+
+    def child(self, name: str, attributes: object = None, body: object = None) -> "Span":
+        """Open a span inside this one."""
+        return Span(self.funnel, self._own, self._span_id, name, attributes, body)
+
+    def end(self, error: Error = None, attributes: object = None, body: object = None) -> None:
+        """Close the span; ``error`` is the exception, a text, or True. Once: a second call changes nothing."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        duration_ns = self.funnel.clock.elapsed_ns() - self._started_ns
+        closed: Members = {
+            "kind": "span-close",
+            "timestamp": self.funnel.clock.timestamp_ms(),
+            **self._own,
+            **self._half,
+            "durationMs": max(0, duration_ns) // _NS_PER_US / _US_PER_MS,
+            "status": "error" if error else "ok",
+        }
+        if self._links:
+            closed["links"] = self._links
+        said = self._attributes
+        if attributes is not None or error:
+            said = said | plain.attributes(attributes) | _about(error)
+        self.funnel.emit(closed, said, body)
+
+    def __enter__(self) -> "Span":
+        if self.funnel.in_context:
+            self._token = enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            leave(self._token)
+            self._token = None
+        self.end(error)
+
+    def _where(self) -> tuple[Members, str | None]:
+        return self._own, self._span_id
+
+
+def _about(error: Error) -> dict[str, object]:
+    if isinstance(error, BaseException):
+        return {"error.type": type(error).__qualname__, "error.message": plain.text(error)}
+    return {"error.message": error} if isinstance(error, str) and error else {}

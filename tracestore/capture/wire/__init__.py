@@ -1,0 +1,1 @@
+"""Provider traffic at the wire: transports for httpx, and what a call says about itself."""

@@ -1,0 +1,155 @@
+"""What a call to a provider says about itself: provider, model, tokens, request id.
+
+Read from the bodies of OpenAI, Anthropic and Google, plain or as server-sent events, and of the many
+who speak like one of them. What is not there is not said.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+_PROVIDERS: Final = {
+    "api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "google",
+    "api.mistral.ai": "mistral",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.x.ai": "xai",
+    "api.cohere.com": "cohere",
+    "api.together.xyz": "together",
+    "openrouter.ai": "openrouter",
+}
+_PROVIDER_SUFFIXES: Final = {".openai.azure.com": "azure.openai", "-aiplatform.googleapis.com": "google"}
+_PATHS: Final = {
+    "/messages": "anthropic",
+    "/chat/completions": "openai",
+    "/completions": "openai",
+    "/responses": "openai",
+    "/embeddings": "openai",
+}
+_REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-goog-request-id", "cf-ray")
+_TOKENS: Final = {
+    "inputTokens": ("input_tokens", "prompt_tokens", "promptTokenCount"),
+    "outputTokens": ("output_tokens", "completion_tokens", "candidatesTokenCount"),
+    "cacheReadTokens": (
+        "cache_read_input_tokens", "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens",
+        "cachedContentTokenCount", "prompt_cache_hit_tokens",
+    ),
+    "cacheWriteTokens": ("cache_creation_input_tokens",),
+    "reasoningTokens": (
+        "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "thoughtsTokenCount",
+    ),
+}  # fmt: skip
+# In a stream of OpenAI every event says "usage":null, and the last one what it was.
+_USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
+_EVENT = re.compile(rb"^data:[ ]?(\{.*)$", re.MULTILINE)
+_LAST_EVENT = re.compile(rb'\s*(?:\[DONE\]|\{"type":\s*"(?:message_stop|response\.(?:completed|incomplete|failed))")')
+_HOLDERS: Final = ("message", "response")  # of Anthropic's first event, and of OpenAI's Responses
+
+
+class _Request(msgspec.Struct):
+    """What of a request is looked at."""
+
+    model: Any = None
+    stream: Any = None
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+
+
+def provider_of(host: str, path: str) -> str:
+    """Return who is asked: by the host, else by whose path it is, else the host itself."""
+    known = _PROVIDERS.get(host)
+    if known is None:
+        known = next((name for suffix, name in _PROVIDER_SUFFIXES.items() if host.endswith(suffix)), None)
+    return known or next((name for end, name in _PATHS.items() if path.endswith(end)), host)
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the id that the provider gave the request."""
+    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+
+
+def of_request(body: bytes) -> dict[str, Any]:
+    """Return ``model`` and ``stream`` of a request, as far as it says them."""
+    try:
+        request = _decode_request(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    said = {"model": request.model, "stream": request.stream}
+    return {name: value for name, value in said.items() if isinstance(value, str | bool)}
+
+
+def of_response(body: bytes) -> dict[str, Any]:
+    """Return ``model``, ``responseId`` and tokens of a response, of one object or of a stream of events."""
+    found: dict[str, Any] = {}
+    usage: dict[str, Any] = {}
+    for event in _events(body):
+        holders = (event, *(event[name] for name in _HOLDERS if isinstance(event.get(name), dict)))
+        for holder in holders:
+            _add_text(found, "model", holder.get("model") or holder.get("modelVersion"))
+            _add_text(found, "responseId", holder.get("id") or holder.get("responseId"))
+            said = holder.get("usage") or holder.get("usageMetadata")
+            if isinstance(said, dict):
+                usage |= {name: value for name, value in said.items() if value is not None}
+    return found | _tokens(usage)
+
+
+def is_finished(body: bytes) -> bool:
+    """Tell whether a stream of events came to its last one, where many readers stop, before its end."""
+    start = body.rfind(b"\ndata:") + 1
+    return body.startswith(b"data:", start) and _LAST_EVENT.match(body, start + len(b"data:")) is not None
+
+
+def _events(body: bytes) -> list[dict[str, Any]]:
+    """Return the objects of a response that say something: the only one, or the first and those with usage."""
+    whole = _object(body) if body.lstrip()[:1] == b"{" else None
+    if whole is not None:
+        return [whole]
+    first = _EVENT.search(body)
+    if first is None:
+        return []
+    lines = [first[1]]
+    end = first.end()
+    for usage in _USAGE.finditer(body, end):
+        if usage.start() < end:
+            continue  # a second one in the same event
+        start = body.rfind(b"\n", 0, usage.start()) + 1
+        line = _EVENT.match(body, start)
+        if line is not None:
+            lines.append(line[1])
+            end = line.end()
+    return [event for line in lines if (event := _object(line)) is not None]
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        decoded = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def _tokens(usage: dict[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, keys in _TOKENS.items():
+        for key in keys:
+            value = _at(usage, key)
+            if isinstance(value, int) and not isinstance(value, bool):
+                found[name] = value
+                break
+    return found
+
+
+def _at(usage: dict[str, Any], key: str) -> Any:
+    group, _, name = key.rpartition(".")
+    holder = usage.get(group) if group else usage
+    return holder.get(name) if isinstance(holder, dict) else None
+
+
+def _add_text(found: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, str) and value:
+        found.setdefault(name, value)

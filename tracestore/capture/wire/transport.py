@@ -1,0 +1,112 @@
+"""Transports for httpx that record every call, byte for byte, and change none.
+
+For any client of httpx, and of httpx2, which the clients of OpenAI and Anthropic use by now: the
+library is recognised by the request, and none is imported here.
+"""
+
+from threading import Lock
+from typing import Any
+
+from tracestore.capture.recorder import Recorder
+from tracestore.capture.span import Span
+from tracestore.capture.wire.call import ProviderCall, library_of
+from tracestore.capture.wire.streams import listen_to_response, listening_to_request
+
+_MAX_CONNECTIONS = 1000  # as in the clients of OpenAI and Anthropic; with the libraries' own 100, calls would wait
+_MAX_IDLE_CONNECTIONS = 100
+
+
+class _Capturing:
+    """What both transports have in common: into what they record, and what they wrap."""
+
+    _DEFAULT: str
+
+    def __init__(self, into: Recorder | Span, wrapped: Any = None) -> None:
+        self._into = into
+        self._wrapped = wrapped
+        self._making = Lock()
+
+    def _transport(self, request: Any) -> Any:
+        """Return the wrapped transport; the first request says of which library it is, where none was given."""
+        if self._wrapped is None:
+            with self._making:
+                if self._wrapped is None:
+                    library = library_of(request)
+                    limits = library.Limits(
+                        max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS
+                    )
+                    self._wrapped = getattr(library, self._DEFAULT)(limits=limits)
+        return self._wrapped
+
+
+class CaptureTransport(_Capturing):
+    """Records each call of a client as a span ``provider.request``.
+
+    ``OpenAI(http_client=DefaultHttpxClient(transport=CaptureTransport(recorder)))``. ``into`` is a recorder,
+    or the span in which the calls are made. ``wrapped`` is the transport that makes them; without one
+    it is an ``HTTPTransport`` of the client's library, which uses no proxy.
+    """
+
+    _DEFAULT = "HTTPTransport"
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request and return its response, whose bytes are recorded as they are read."""
+        call = ProviderCall(self._into)
+        call.send(request)
+        try:
+            with listening_to_request(request, call, is_async=False):
+                response = self._transport(request).handle_request(request)
+        except BaseException as error:
+            call.end(error)
+            raise
+        call.answer(response)
+        listen_to_response(response, call, is_async=False)
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._wrapped is not None:
+            self._wrapped.close()
+
+    def __enter__(self) -> "CaptureTransport":
+        if self._wrapped is not None:
+            self._wrapped.__enter__()
+        return self
+
+    def __exit__(self, *about: Any) -> None:
+        if self._wrapped is not None:
+            self._wrapped.__exit__(*about)
+
+
+class AsyncCaptureTransport(_Capturing):
+    """`CaptureTransport` for an ``AsyncClient``; without ``wrapped`` it is an ``AsyncHTTPTransport``."""
+
+    _DEFAULT = "AsyncHTTPTransport"
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request and return its response, whose bytes are recorded as they are read."""
+        call = ProviderCall(self._into)
+        call.send(request)
+        try:
+            with listening_to_request(request, call, is_async=True):
+                response = await self._transport(request).handle_async_request(request)
+        except BaseException as error:  # a cancelled task as well
+            call.end(error)
+            raise
+        call.answer(response)
+        listen_to_response(response, call, is_async=True)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._wrapped is not None:
+            await self._wrapped.aclose()
+
+    async def __aenter__(self) -> "AsyncCaptureTransport":
+        if self._wrapped is not None:
+            await self._wrapped.__aenter__()
+        return self
+
+    async def __aexit__(self, *about: Any) -> None:
+        if self._wrapped is not None:
+            await self._wrapped.__aexit__(*about)
