@@ -19,9 +19,15 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
+def python_with(name):
+    """The one block of Python that mentions `name`."""
+    (block,) = [block for block in blocks("python") if name in block]
+    return block
+
+
 def test_the_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    source = blocks("python")[0]
+    source = python_with("from tracestore import")
     exec(compile(source, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert '- provider.request 1.0s {model="gpt-4o", inputTokens=1764}' in printed
@@ -41,7 +47,7 @@ def test_the_three_lines_bring_spans_of_an_opentelemetry_sdk(tmp_path):
         "OTLPSpanExporter": exporter.OTLPSpanExporter,
         "trace": type("trace", (), {"set_tracer_provider": given.append}),
     }
-    lines = blocks("python")[1]
+    lines = python_with("OTLPSpanExporter")
     assert lines.count("\n") == 3
     with TraceStore(tmp_path / "store") as store:
         status = Status()

@@ -1,4 +1,4 @@
-"""A timed unit of work, written when it opens and again when it closes, so that a crash leaves the truth."""
+"""A timed unit of work, written when it opens and again when it closes: a crash leaves the truth."""
 
 from contextvars import Token
 from types import TracebackType
