@@ -9,7 +9,8 @@ import pytest
 
 from tracestore import PruneSummary, RetentionPolicy, StoreUnavailable
 from tracestore.collector import Collected, Collector, Pruned, PruneFailed, Torn
-from tracestore.journal import Notice, NoticeKind, read_rejected
+from tracestore.journal.notices import Notice, NoticeKind
+from tracestore.journal.rejects import read_rejected
 
 
 @pytest.fixture

@@ -27,7 +27,11 @@ from tracestore.database.rows import Identity, Row
 from tracestore.database.writer import Batch, Body, Writer
 from tracestore.directory.blob_errors import blob_errors_translated, is_as_recorded
 from tracestore.errors import RecordInvalid
-from tracestore.journal import LINE_LIMIT_BYTES, Chunk, Line, OversizedLine, Position, RejectedLines, Segment, Unread
+from tracestore.journal.chunk import LINE_LIMIT_BYTES, Chunk, Line, OversizedLine
+from tracestore.journal.follow import Unread
+from tracestore.journal.position import Position
+from tracestore.journal.rejects import RejectedLines
+from tracestore.journal.segment import Segment
 from tracestore.record import Line as DecodedLine
 from tracestore.record import content_hash, decode_line, record_id
 

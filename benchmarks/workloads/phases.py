@@ -14,7 +14,8 @@ from tracestore.database.connection import Database
 from tracestore.database.rows import Row, table_of
 from tracestore.database.writer import Batch, Body, Writer
 from tracestore.ingest import BATCH_BYTES, BATCH_LINES, row_of
-from tracestore.journal import Chunk, Line, Segment
+from tracestore.journal.chunk import Chunk, Line
+from tracestore.journal.segment import Segment
 from tracestore.record import Line as DecodedLine
 from tracestore.record import decode_line
 

@@ -26,7 +26,7 @@ from tests.faults.mutations import KEYS, Members, mutated_lines
 from tests.faults.report import Report
 from tracestore import TraceStore
 from tracestore.collector import Collector
-from tracestore.journal import LINE_LIMIT_BYTES
+from tracestore.journal.chunk import LINE_LIMIT_BYTES
 
 LINES_A_JOURNAL = 20_000
 LOOKS = 7

@@ -29,7 +29,7 @@ from tests.faults import workload
 from tests.faults.acks import Event
 from tracestore import RetentionPolicy, StoreBroken, TraceStore, TraceStoreError
 from tracestore.collector import Collector
-from tracestore.journal import read_rejected
+from tracestore.journal.rejects import read_rejected
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.rebuild import set_database_aside
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tracestore.journal import JournalFollower, Notice, NoticeKind, OversizedLine, Position
+from tracestore.journal.chunk import OversizedLine
+from tracestore.journal.follow import JournalFollower
+from tracestore.journal.notices import Notice, NoticeKind
+from tracestore.journal.position import Position
 
 
 class SmallCollector:

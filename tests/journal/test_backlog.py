@@ -2,12 +2,13 @@
 
 
 
-from tracestore.journal import Line, Segment
+from tracestore.journal.chunk import Line
+from tracestore.journal.segment import Segment
 
 READ_ALL = """
 import sys
 from tests.peak_memory import peak_kib
-from tracestore.journal import Segment
+from tracestore.journal.segment import Segment
 
 segment = Segment.open(sys.argv[1])
 before_mib = peak_kib() // 1024

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tracestore.journal import LINE_LIMIT_BYTES, Line, OversizedLine, Segment
-from tracestore.journal.chunk import BLOCK_BYTES, ChunkReader
+from tracestore.journal.chunk import BLOCK_BYTES, LINE_LIMIT_BYTES, ChunkReader, Line, OversizedLine
+from tracestore.journal.segment import Segment
 
 
 @pytest.fixture

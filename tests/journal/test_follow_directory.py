@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tracestore.errors import StoreUnavailable
-from tracestore.journal import JournalFollower, NoticeKind
+from tracestore.journal.follow import JournalFollower
+from tracestore.journal.notices import NoticeKind
 
 
 def open_inodes(directory):

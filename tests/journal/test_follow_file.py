@@ -8,7 +8,10 @@ import pytest
 
 from tests.journal.conftest import numbered
 from tracestore.errors import InputInvalid, StoreUnavailable
-from tracestore.journal import JournalFollower, NoticeKind, Position, SegmentChanged
+from tracestore.journal.follow import JournalFollower
+from tracestore.journal.notices import NoticeKind
+from tracestore.journal.position import Position
+from tracestore.journal.segment import SegmentChanged
 
 
 def test_truncation_to_nothing_is_said_and_read_from_the_beginning(journal, collect, append):

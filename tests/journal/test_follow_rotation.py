@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from tests.journal.conftest import numbered
-from tracestore.journal import NoticeKind
+from tracestore.journal.notices import NoticeKind
 
 
 class SeedLikeWriter:

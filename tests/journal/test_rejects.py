@@ -8,8 +8,9 @@ import random
 import pytest
 
 from tracestore.errors import StoreBroken, StoreUnavailable
-from tracestore.journal import LINE_LIMIT_BYTES, Line, OversizedLine, RejectedLines, Segment, read_rejected
-from tracestore.journal.rejects import _BLOCK_BYTES
+from tracestore.journal.chunk import LINE_LIMIT_BYTES, Line, OversizedLine
+from tracestore.journal.rejects import _BLOCK_BYTES, RejectedLines, read_rejected
+from tracestore.journal.segment import Segment
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import pytest
 
 from tracestore.directory.lock import StoreLock
 from tracestore.errors import InputInvalid, StoreUnavailable
-from tracestore.journal import Position, RejectedLines, Segment, SegmentChanged, disk
-from tracestore.journal.position import fingerprint, path_text
+from tracestore.journal import disk
+from tracestore.journal.position import Position, fingerprint, path_text
+from tracestore.journal.rejects import RejectedLines
+from tracestore.journal.segment import Segment, SegmentChanged
 
 
 @pytest.fixture

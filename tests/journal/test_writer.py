@@ -10,7 +10,9 @@ import threading
 import pytest
 
 from tracestore.errors import InputInvalid, StoreUnavailable
-from tracestore.journal import LINE_LIMIT_BYTES, SegmentWriter, disk
+from tracestore.journal import disk
+from tracestore.journal.chunk import LINE_LIMIT_BYTES
+from tracestore.journal.writer import SegmentWriter
 
 
 def clock_ms():
@@ -120,7 +122,7 @@ def test_a_short_write_is_completed(writer, tmp_path, monkeypatch):
 FULL_DISK = """
 import resource, sys
 from tracestore.errors import StoreUnavailable
-from tracestore.journal import SegmentWriter
+from tracestore.journal.writer import SegmentWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 with SegmentWriter(sys.argv[1], lambda: 1) as writer:
     writer.append([b"a" * 39])

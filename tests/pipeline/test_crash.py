@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from tracestore import TraceStore
-from tracestore.journal import read_rejected
+from tracestore.journal.rejects import read_rejected
 
 COLLECT_AND_BE_KILLED = """
 import os, random, signal, sys, time

@@ -15,7 +15,7 @@ from tracestore import InputInvalid, RecordInvalid, RetentionPolicy
 from tracestore.collector import Collected, Pruned
 from tracestore.database import schema
 from tracestore.database.schema import Migration
-from tracestore.journal import read_rejected
+from tracestore.journal.rejects import read_rejected
 
 DAY_MS = 86_400_000
 WEEK = RetentionPolicy(max_age="7d")

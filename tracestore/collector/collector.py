@@ -28,7 +28,8 @@ from tracestore.collector.events import (
     Torn,
 )
 from tracestore.errors import StoreUnavailable, TraceStoreError
-from tracestore.journal import JournalFollower, SegmentChanged, Unread
+from tracestore.journal.follow import JournalFollower, Unread
+from tracestore.journal.segment import SegmentChanged
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.pin import SnapshotRequest
 from tracestore.maintenance.retention import RetentionPolicy

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tracestore.errors import TraceStoreError
-from tracestore.journal import Notice
+from tracestore.journal.notices import Notice
 from tracestore.maintenance.summary import PackReport, PruneSummary
 
 

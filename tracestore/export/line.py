@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from tracestore.errors import RecordInvalid
-from tracestore.journal import LINE_LIMIT_BYTES
+from tracestore.journal.chunk import LINE_LIMIT_BYTES
 from tracestore.record import BodyState, StoredRecord, content_hash, decode_line, encode_json, record_id
 
 

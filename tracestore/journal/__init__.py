@@ -32,37 +32,3 @@ open handle. Lines in a file that appears and disappears between two polls were 
 Non-goals. This is not Kafka: no topics, no consumer groups, no replication, no index, no checksums
 per line. A segment goes as a whole (`remove_segments`), once a snapshot covers it.
 """
-
-from tracestore.journal.chunk import CHUNK_BYTES, CHUNK_LINES, LINE_LIMIT_BYTES, Chunk, Line, OversizedLine
-from tracestore.journal.follow import JournalFollower, Poll, Unread
-from tracestore.journal.notices import Notice, NoticeKind
-from tracestore.journal.position import Position
-from tracestore.journal.rejects import Rejected, RejectedLines, read_rejected
-from tracestore.journal.scan import REJECTED_NAME
-from tracestore.journal.segment import Segment, SegmentChanged
-from tracestore.journal.writer import SEGMENT_LIMIT_BYTES, Appended, SegmentWriter, remove_segments
-
-__all__ = [
-    "CHUNK_BYTES",
-    "CHUNK_LINES",
-    "LINE_LIMIT_BYTES",
-    "REJECTED_NAME",
-    "SEGMENT_LIMIT_BYTES",
-    "Appended",
-    "Chunk",
-    "JournalFollower",
-    "Line",
-    "Notice",
-    "NoticeKind",
-    "OversizedLine",
-    "Poll",
-    "Position",
-    "Rejected",
-    "RejectedLines",
-    "Segment",
-    "SegmentChanged",
-    "SegmentWriter",
-    "Unread",
-    "read_rejected",
-    "remove_segments",
-]

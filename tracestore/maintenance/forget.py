@@ -26,8 +26,10 @@ from tracestore.database.retention import Retention
 from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid, StoreLocked
-from tracestore.journal import Line, Segment, read_rejected
+from tracestore.journal.chunk import Line
+from tracestore.journal.rejects import read_rejected
 from tracestore.journal.scan import scan
+from tracestore.journal.segment import Segment
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.recovery import Recovery, read_journals
 from tracestore.maintenance.summary import ForgetReport

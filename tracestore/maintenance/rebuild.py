@@ -30,8 +30,11 @@ from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreUnavailable
 from tracestore.ingest import Ingest
-from tracestore.journal import JournalFollower, Position, RejectedLines, SegmentChanged, Unread
+from tracestore.journal.follow import JournalFollower, Unread
+from tracestore.journal.position import Position
+from tracestore.journal.rejects import RejectedLines
 from tracestore.journal.scan import scan
+from tracestore.journal.segment import SegmentChanged
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import snapshot
 from tracestore.maintenance.recovery import read_journals

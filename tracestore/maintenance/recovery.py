@@ -17,8 +17,9 @@ from tracestore.database.writer import Writer
 from tracestore.directory import durable
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreBroken, StoreLocked
-from tracestore.journal import Position, remove_segments
+from tracestore.journal.position import Position
 from tracestore.journal.scan import scan
+from tracestore.journal.writer import remove_segments
 from tracestore.layout import StoreLayout
 from tracestore.maintenance import snapshot
 from tracestore.maintenance.pin import Removing, SnapshotRequest

@@ -18,7 +18,7 @@ from typing import Any
 from tracestore.directory import durable
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import StoreBroken
-from tracestore.journal import Position
+from tracestore.journal.position import Position
 from tracestore.layout import FILE_MODE
 
 _DIGESTS = ("head_digest", "tail_digest")

@@ -13,8 +13,9 @@ from blobs.layout import OBJECTS, QUARANTINE
 from tracestore.directory.blob_errors import blob_errors_translated
 from tracestore.directory.disk_errors import disk_errors_translated
 from tracestore.errors import InputInvalid, RecordInvalid
-from tracestore.journal import Line, Segment
+from tracestore.journal.chunk import Line
 from tracestore.journal.scan import scan
+from tracestore.journal.segment import Segment
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.recovery import read_journals
 from tracestore.record import decode_line

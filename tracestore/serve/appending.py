@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tracestore.errors import StoreUnavailable, TraceStoreError
-from tracestore.journal import SegmentWriter
+from tracestore.journal.writer import SegmentWriter
 
 WAITING_LIMIT_BYTES = 64 * 1024 * 1024
 """What may wait in memory: beyond it the disk is too slow, and telling the client is all that helps."""

@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from tracestore.errors import InputInvalid, RecordInvalid, StoreUnavailable, message_of
 from tracestore.formats import otlp
-from tracestore.journal import LINE_LIMIT_BYTES
+from tracestore.journal.chunk import LINE_LIMIT_BYTES
 from tracestore.record import encode_line
 from tracestore.serve import incoming
 from tracestore.serve.appending import Behind

@@ -13,7 +13,8 @@ from blobs import Digest, DigestInvalid
 from tracestore.directory.opening import may_pack
 from tracestore.errors import InputInvalid, RecordInvalid
 from tracestore.export.report import Export
-from tracestore.journal import JournalFollower, Position, Unread
+from tracestore.journal.follow import JournalFollower, Unread
+from tracestore.journal.position import Position
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.retention import GRACE_MS, RetentionPolicy
 from tracestore.maintenance.summary import ForgetReport, PackReport, PruneSummary, RepairReport, VerifyReport

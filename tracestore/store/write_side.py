@@ -14,8 +14,12 @@ from tracestore.database.connection import Database
 from tracestore.database.reader import Reader
 from tracestore.database.writer import Writer
 from tracestore.ingest import Drained, Ingest
-from tracestore.journal import JournalFollower, Position, RejectedLines, Segment, SegmentWriter, Unread
+from tracestore.journal.follow import JournalFollower, Unread
+from tracestore.journal.position import Position
+from tracestore.journal.rejects import RejectedLines
 from tracestore.journal.scan import scan
+from tracestore.journal.segment import Segment
+from tracestore.journal.writer import SegmentWriter
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.recovery import Recovery
 from tracestore.record import NS_PER_MS

@@ -14,7 +14,7 @@ from tracestore.cli.options import json_option, open_for_writing
 from tracestore.cli.output import print_json, print_table, print_text
 from tracestore.cli.wording import packed_text, stats_text
 from tracestore.collector import Collector, Event
-from tracestore.journal import SegmentWriter
+from tracestore.journal.writer import SegmentWriter
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.summary import PackReport
 from tracestore.units import format_size_bytes

@@ -13,7 +13,8 @@ from tracestore.cli.options import common_options, open_for_writing
 from tracestore.cli.output import print_json, print_text, progress, say
 from tracestore.errors import RecordInvalid
 from tracestore.formats.seed_sqlite import read_seed_records
-from tracestore.journal import LINE_LIMIT_BYTES, read_rejected
+from tracestore.journal.chunk import LINE_LIMIT_BYTES
+from tracestore.journal.rejects import read_rejected
 from tracestore.layout import StoreLayout
 from tracestore.record import decode_line, encode_line
 
