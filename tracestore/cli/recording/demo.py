@@ -14,7 +14,6 @@ from tracestore.cli.options import json_option, open_for_writing
 from tracestore.cli.output import print_json, print_table, print_text
 from tracestore.cli.wording import packed_text, stats_text
 from tracestore.collector import Collector, Event
-from tracestore.journal.writer import SegmentWriter
 from tracestore.layout import StoreLayout
 from tracestore.maintenance.summary import PackReport
 from tracestore.units import format_size_bytes
@@ -37,7 +36,8 @@ class _Shown:
     """Everything the demo found out."""
 
     session: DemoSession
-    segment: str
+    segment: Path
+    journal_lines: int
     journal_bytes: int
     inserted: int
     view: str
@@ -70,11 +70,11 @@ def command(store: Path | None, as_json: bool) -> None:
 
 def _run(store: "TraceStore") -> _Shown:
     """Do what an application and a collector would do, then ask."""
-    now_ms = time.time_ns() // 1_000_000
-    session = DemoSession(now_ms)
     journal = StoreLayout(store.path).journal
-    with SegmentWriter(journal, lambda: now_ms) as writer:
-        appended = writer.append(session.lines())
+    before = set(journal.glob("*.ndjson"))
+    session = DemoSession(journal, time.time_ns() // 1_000_000)
+    (segment,) = set(journal.glob("*.ndjson")) - before
+    lines = segment.read_bytes().splitlines(keepends=True)
     inserted = 0
 
     def count(event: Event) -> None:
@@ -87,8 +87,9 @@ def _run(store: "TraceStore") -> _Shown:
     packed = store.pack(grace_ms=0)
     return _Shown(
         session=session,
-        segment=appended.path,
-        journal_bytes=appended.end_offset,
+        segment=segment,
+        journal_lines=len(lines),
+        journal_bytes=sum(map(len, lines)),
         inserted=inserted,
         view=view,
         packed=packed,
@@ -101,8 +102,8 @@ def _print(shown: _Shown, directory: Path, kept: Path | None) -> None:
     turn_id = shown.session.turn_id(VIEWED_TURN)
     size = format_size_bytes
     steps = (
-        ("An agent's session of four turns, as its application records it:",
-         f"{len(shown.session.records)} lines, {size(shown.journal_bytes)}, appended to {shown.segment}"),
+        ("An agent's session of four turns, as its application records it (tracestore.capture):",
+         f"{shown.journal_lines} lines, {size(shown.journal_bytes)}, appended to {shown.segment}"),
         ("Collected (tracestore collect): rows into DuckDB, bodies into files named by their hash.",
          f"{shown.inserted} records, each durable before the journal's offset moved"),
         (f"Turn {VIEWED_TURN}, one line per event (tracestore view {turn_id}):", shown.view),
@@ -140,7 +141,7 @@ def _print_json(shown: _Shown, kept: Path | None) -> None:
     print_json(
         {
             "store": str(kept) if kept is not None else None,
-            "journal_lines": len(shown.session.records),
+            "journal_lines": shown.journal_lines,
             "journal_bytes": shown.journal_bytes,
             "inserted": shown.inserted,
             "conversation_id": shown.session.conversation_id,
