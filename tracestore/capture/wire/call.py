@@ -1,14 +1,15 @@
 """One call to a provider, from the bytes that are sent to the last byte that comes back."""
 
-import sys
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from tracestore.capture.recorder import Recorder
-from tracestore.capture.redaction import Redaction, mask
+from tracestore.capture.redaction import mask
 from tracestore.capture.span import Span
 from tracestore.capture.wire import facts
+from tracestore.capture.wire.messages import Packed, content_of, packed_of
 from tracestore.record.limits import BODY_LIMIT_BYTES
 
 NAME = "provider.request"
@@ -18,7 +19,11 @@ REQUEST_BODY_MSG = "http.request.body"
 WIRE_MSG = "http.{}.wire"
 """The log whose body is a compressed request or response as it came; the span's own is what was in it."""
 
-_SECRET_PARAMETERS = frozenset(("key", "sig", "signature", "token"))  # in a URL; an attribute may be called so
+# Of a URL: an attribute may be called so.
+_SECRET_PARAMETERS = frozenset(("key", "sig", "signature", "token", "x-goog-signature"))
+_PARAMETER = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]*)")
+_USER = re.compile(r"(?<=//)[^/?#]*@")
+_URL_HEADERS = frozenset(("location", "content-location", "referer"))
 _US_PER_MS = 1000
 _NS_PER_US = 1000
 _FIRST_ERROR_STATUS = 400
@@ -50,10 +55,11 @@ class ProviderCall:
     def __init__(self, into: Recorder | Span) -> None:
         self.into = into
         self._span: Span | None = None
-        self._started_ns = into.funnel.clock.elapsed_ns()
+        self._started_ns = 0
         self._first_byte_ns: int | None = None
         self._sent = _Chunks()
         self._received = _Chunks()
+        self._request: Any = None
         self._response: Any = None
         self._is_ended = False
         self.knows_request = False
@@ -62,30 +68,31 @@ class ProviderCall:
     @_quiet
     def send(self, request: Any) -> None:
         """Open the span of a request that is about to be sent."""
+        self._started_ns = self.into.funnel.clock.elapsed_ns()
+        self._request = request
         url, headers = request.url, request.headers
         attributes: dict[str, Any] = {"provider": facts.provider_of(url.host, url.path)}
-        content = _content(request)
-        body: bytes | None = None
-        unpacked: bytes | None = None
+        content = content_of(request)
         self.knows_request = content is not None
+        packed = packed_of(request, content or b"")
+        body = packed.body if packed else content or b""
         if content is not None:
-            unpacked = _unpacked(request, content)
-            body = content if unpacked is None else unpacked
-            attributes |= facts.of_request(body)
             attributes["requestBytes"] = len(content)
-        attributes |= {"http.request.method": request.method, "url.full": _masked_url(url, self.into.funnel.redaction)}
-        attributes |= {f"http.request.header.{name}": value for name, value in _headers(headers)}
+        attributes |= facts.of_request(url.path, body)
+        attributes |= {"http.request.method": request.method, "url.full": self._masked_url(str(url))}
+        attributes |= {f"http.request.header.{name}": value for name, value in self._headers(headers)}
         resent = headers.get("x-stainless-retry-count", "0")
         if resent.isdecimal() and resent != "0":
             attributes["http.request.resend_count"] = int(resent)
         open_span = self.into.child if isinstance(self.into, Span) else self.into.span
         self._span = open_span(NAME, attributes, body or None)
-        if content is not None and unpacked is not None:
-            self._keep_wire("request", content, unpacked)
+        if packed is not None:
+            self._keep_wire("request", packed)
 
     def sent(self, chunk: bytes) -> None:
         """Take a piece of a request that is sent piece by piece."""
-        self._sent.add(chunk)
+        if self._span is not None:
+            self._sent.add(chunk)
 
     @_quiet
     def answer(self, response: Any) -> None:
@@ -93,7 +100,7 @@ class ProviderCall:
         self._response = response
         if self._span is not None:
             attributes: dict[str, Any] = {"http.response.status_code": response.status_code}
-            attributes |= {f"http.response.header.{name}": value for name, value in _headers(response.headers)}
+            attributes |= {f"http.response.header.{name}": value for name, value in self._headers(response.headers)}
             request_id = facts.request_id_of(response.headers)
             if request_id is not None:
                 attributes["requestId"] = request_id
@@ -101,9 +108,10 @@ class ProviderCall:
 
     def received(self, chunk: bytes) -> None:
         """Take a chunk of the response, on its way to the application."""
-        if self._first_byte_ns is None:
-            self._first_byte_ns = self.into.funnel.clock.elapsed_ns()
-        self._received.add(chunk)
+        if self._span is not None:
+            if self._first_byte_ns is None:
+                self._hear_first()
+            self._received.add(chunk)
 
     @_quiet
     def end(self, error: BaseException | None = None, *, is_cut: bool = False) -> None:
@@ -111,25 +119,49 @@ class ProviderCall:
         if self._is_ended or self._span is None:
             return
         self._is_ended = True
-        if self._sent.size_bytes:
-            self._span.log(REQUEST_BODY_MSG, "debug", body=self._taken(self._sent))
         attributes: dict[str, Any] = {}
-        body: bytes | None = None
+        if self._sent.size_bytes:
+            body = self._readable("request", self._request, self._sent)
+            attributes = {"requestBytes": self._sent.size_bytes, **facts.of_request(self._request.url.path, body)}
+            self._span.log(REQUEST_BODY_MSG, "debug", body=body or None)
         failed: BaseException | str | None = error
+        body = b""
         if self._response is not None:
-            attributes = {"responseBytes": self._received.size_bytes}
+            body = self._readable("response", self._response, self._received)
+            said = facts.of_response(body)
+            is_complete = (error is None and not is_cut) or self._has_all() or facts.is_finished(body)
+            attributes |= said.attributes | {"responseBytes": self._received.size_bytes}
+            attributes["responseComplete"] = is_complete
             if self._first_byte_ns is not None:
                 attributes["firstByteMs"] = (self._first_byte_ns - self._started_ns) // _NS_PER_US / _US_PER_MS
-            content = self._taken(self._received)
-            unpacked = _unpacked(self._response, content) if content else None
-            body = content if unpacked is None else unpacked
-            if unpacked is not None and content is not None:
-                self._keep_wire("response", content, unpacked)
-            attributes |= facts.of_response(body or b"")
-            attributes["responseComplete"] = error is None and (not is_cut or facts.is_finished(body or b""))
-            if error is None and self._response.status_code >= _FIRST_ERROR_STATUS:
-                failed = f"HTTP {self._response.status_code}"
+            failed = error or self._failure(said.error)
         self._span.end(failed, attributes, body or None)
+
+    @_quiet
+    def _hear_first(self) -> None:
+        self._first_byte_ns = self.into.funnel.clock.elapsed_ns()
+
+    def _has_all(self) -> bool:
+        """Tell whether as much came as the head of the response announced."""
+        length: str | None = self._response.headers.get("content-length")
+        return length is not None and length.isdecimal() and self._received.size_bytes >= int(length)
+
+    def _failure(self, said: str | None) -> str | None:
+        """Return what went wrong by the response's own word: by its status, or by an event after that was sent."""
+        status: int = self._response.status_code
+        if status >= _FIRST_ERROR_STATUS:
+            return f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        is_stream = self._response.headers.get("content-type", "").startswith("text/event-stream")
+        return said if is_stream else None
+
+    def _readable(self, side: str, message: Any, chunks: "_Chunks") -> bytes:
+        """Return the body that came in chunks, of which nothing is held any longer; compressed, what is in it."""
+        content = self._taken(chunks) or b""
+        packed = packed_of(message, content)
+        if packed is None:
+            return content
+        self._keep_wire(side, packed)
+        return packed.body
 
     def _taken(self, chunks: "_Chunks") -> bytes | None:
         """Return what was held, once; None, and a count, where it was too much to be recorded."""
@@ -139,14 +171,28 @@ class ProviderCall:
             self._span.set_attributes(body_dropped_bytes=chunks.size_bytes)
         return content
 
-    def _keep_wire(self, side: str, content: bytes, unpacked: bytes) -> None:
-        """Record compressed bytes as they are, but for those that hold a secret, which cannot be masked in there."""
+    def _keep_wire(self, side: str, packed: Packed) -> None:
+        """Record compressed bytes as they are, unless they hold a secret, or may, which cannot be masked in there."""
         if self._span is None:
             return
-        if self.into.funnel.redaction.data(unpacked) == unpacked:
-            self._span.log(WIRE_MSG.format(side), "debug", body=content)
+        if packed.is_read_whole and self.into.funnel.redaction.data(packed.body) == packed.body:
+            self._span.log(WIRE_MSG.format(side), "debug", body=packed.content)
         else:
-            self._span.log(WIRE_MSG.format(side), "debug", redacted_bytes=len(content))
+            self._span.log(WIRE_MSG.format(side), "debug", redacted_bytes=len(packed.content))
+
+    def _headers(self, headers: Any) -> list[tuple[str, str]]:
+        named = [(name.lower(), value) for name, value in headers.items()]
+        return [(name, self._masked_url(value) if name in _URL_HEADERS else value) for name, value in named]
+
+    def _masked_url(self, url: str) -> str:
+        """Return a URL without its user, and with the values of secret parameters masked."""
+
+        def masked(found: "re.Match[str]") -> str:
+            name, value = found.groups()
+            is_secret = name.lower() in _SECRET_PARAMETERS
+            return f"{name}={mask(value) if is_secret else self.into.funnel.redaction.named(name, value)}"
+
+        return _PARAMETER.sub(masked, _USER.sub("", url))
 
 
 class _Chunks:
@@ -169,45 +215,3 @@ class _Chunks:
         """Return them as one, and hold them no longer; None where they were too many."""
         chunks, self._chunks = self._chunks, []
         return b"".join(chunks) if self.size_bytes <= BODY_LIMIT_BYTES else None
-
-
-def library_of(message: Any) -> Any:
-    """Return the library that a request or response is of: ``httpx``, or one that has the same classes."""
-    return sys.modules[type(message).__module__.partition(".")[0]]
-
-
-def _content(request: Any) -> bytes | None:
-    """Return the body of a request; None where it is sent piece by piece."""
-    try:
-        content: bytes = request.content
-    except Exception:  # the library's own: the body was not read
-        return None
-    return content
-
-
-def _unpacked(message: Any, content: bytes) -> bytes | None:
-    """Return what is in a compressed body; None where it is not compressed, or cannot be read."""
-    encoding = message.headers.get("content-encoding", "identity")
-    if encoding == "identity":
-        return None
-    try:
-        read: bytes = library_of(message).Response(200, headers={"content-encoding": encoding}, content=content).content
-    except Exception:  # broken off, or not what it says: then it is kept as it came
-        return None
-    return None if read == content else read
-
-
-def _headers(headers: Any) -> list[tuple[str, str]]:
-    return [(name.lower(), value) for name, value in headers.items()]
-
-
-def _masked_url(url: Any, redaction: Redaction) -> str:
-    """Return a URL without its user, and with the values of secret parameters masked."""
-    port = "" if url.port is None else f":{url.port}"
-    query = url.query.decode("ascii", "replace")
-    parts = (part.partition("=") for part in query.split("&")) if query else ()
-    shown = "&".join(
-        name + equals + (mask(value) if name in _SECRET_PARAMETERS else redaction.named(name, value))
-        for name, equals, value in parts
-    )
-    return f"{url.scheme}://{url.host}{port}{url.path}" + (f"?{shown}" if shown else "")

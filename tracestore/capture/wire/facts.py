@@ -1,4 +1,4 @@
-"""What a call to a provider says about itself: provider, model, tokens, request id.
+"""What a call to a provider says about itself: provider, model, tokens, request id, error.
 
 Read from the bodies of OpenAI, Anthropic and Google, plain or as server-sent events, and of the many
 who speak like one of them. What is not there is not said.
@@ -6,7 +6,7 @@ who speak like one of them. What is not there is not said.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,25 +29,40 @@ _PATHS: Final = {
     "/completions": "openai",
     "/responses": "openai",
     "/embeddings": "openai",
+    ":generateContent": "google",
+    ":streamGenerateContent": "google",
 }
+_MODEL_IN_PATH = re.compile(r"/(?:model|deployments)/([^/]+)/|/models/([^/:]+):")  # Bedrock, Azure; Google
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-goog-request-id", "cf-ray")
 _TOKENS: Final = {
-    "inputTokens": ("input_tokens", "prompt_tokens", "promptTokenCount"),
-    "outputTokens": ("output_tokens", "completion_tokens", "candidatesTokenCount"),
+    "inputTokens": ("input_tokens", "prompt_tokens", "promptTokenCount", "inputTokens", "tokens.input_tokens"),
+    "outputTokens": (
+        "output_tokens", "completion_tokens", "candidatesTokenCount", "outputTokens", "tokens.output_tokens",
+    ),
     "cacheReadTokens": (
         "cache_read_input_tokens", "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens",
-        "cachedContentTokenCount", "prompt_cache_hit_tokens",
+        "cachedContentTokenCount", "prompt_cache_hit_tokens", "cacheReadInputTokens",
     ),
-    "cacheWriteTokens": ("cache_creation_input_tokens",),
+    "cacheWriteTokens": ("cache_creation_input_tokens", "cacheWriteInputTokens"),
     "reasoningTokens": (
         "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "thoughtsTokenCount",
     ),
 }  # fmt: skip
 # In a stream of OpenAI every event says "usage":null, and the last one what it was.
-_USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
+_TELLING = re.compile(rb'"(?:usage(?:Metadata)?|error)"\s*:\s*\{')
 _EVENT = re.compile(rb"^data:[ ]?(\{.*)$", re.MULTILINE)
-_LAST_EVENT = re.compile(rb'\s*(?:\[DONE\]|\{"type":\s*"(?:message_stop|response\.(?:completed|incomplete|failed))")')
-_HOLDERS: Final = ("message", "response")  # of Anthropic's first event, and of OpenAI's Responses
+_DONE = b"[DONE]"
+_LAST_TYPES: Final = frozenset(
+    ("message_stop", "error", "response.completed", "response.incomplete", "response.failed", "message-end")
+)
+_HOLDERS: Final = ("message", "response", "delta", "x_groq")  # first event of Anthropic; Responses, Cohere, Groq
+
+
+class Said(NamedTuple):
+    """What a response says: attributes, and what went wrong after its status was sent, or before."""
+
+    attributes: dict[str, Any]
+    error: str | None
 
 
 class _Request(msgspec.Struct):
@@ -73,51 +88,59 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
     return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
 
 
-def of_request(body: bytes) -> dict[str, Any]:
+def of_request(path: str, body: bytes) -> dict[str, Any]:
     """Return ``model`` and ``stream`` of a request, as far as it says them."""
     try:
         request = _decode_request(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    said = {"model": request.model, "stream": request.stream}
+        request = _Request()
+    in_path = _MODEL_IN_PATH.search(path)
+    said = {"model": request.model or (in_path and (in_path[1] or in_path[2])), "stream": request.stream}
     return {name: value for name, value in said.items() if isinstance(value, str | bool)}
 
 
-def of_response(body: bytes) -> dict[str, Any]:
-    """Return ``model``, ``responseId`` and tokens of a response, of one object or of a stream of events."""
+def of_response(body: bytes) -> Said:
+    """Return ``model``, ``responseId``, tokens and error of a response, of one object or of a stream of events."""
     found: dict[str, Any] = {}
     usage: dict[str, Any] = {}
+    error: str | None = None
     for event in _events(body):
         holders = (event, *(event[name] for name in _HOLDERS if isinstance(event.get(name), dict)))
         for holder in holders:
             _add_text(found, "model", holder.get("model") or holder.get("modelVersion"))
             _add_text(found, "responseId", holder.get("id") or holder.get("responseId"))
-            said = holder.get("usage") or holder.get("usageMetadata")
+            said = holder.get("usage") or holder.get("usageMetadata") or holder.get("meta")
             if isinstance(said, dict):
                 usage |= {name: value for name, value in said.items() if value is not None}
-    return found | _tokens(usage)
+            error = error or _error_text(holder.get("error"))
+    return Said(found | _tokens(usage), error)
 
 
 def is_finished(body: bytes) -> bool:
     """Tell whether a stream of events came to its last one, where many readers stop, before its end."""
     start = body.rfind(b"\ndata:") + 1
-    return body.startswith(b"data:", start) and _LAST_EVENT.match(body, start + len(b"data:")) is not None
+    last = body[start:] if body.startswith(b"data:", start) else b""
+    if not last.endswith(b"\n"):  # it broke off within
+        return False
+    data = last[len(b"data:") :].partition(b"\n")[0].strip()
+    return data == _DONE or (_object(data) or {}).get("type") in _LAST_TYPES
 
 
 def _events(body: bytes) -> list[dict[str, Any]]:
-    """Return the objects of a response that say something: the only one, or the first and those with usage."""
-    whole = _object(body) if body.lstrip()[:1] == b"{" else None
-    if whole is not None:
-        return [whole]
+    """Return the objects of a response that tell something: the only one, or the first and those with usage."""
+    if body[:100].lstrip()[:1] in (b"{", b"["):
+        whole = _decoded(body)
+        if whole is not None:
+            return [each for each in (whole if isinstance(whole, list) else [whole]) if isinstance(each, dict)]
     first = _EVENT.search(body)
     if first is None:
         return []
     lines = [first[1]]
     end = first.end()
-    for usage in _USAGE.finditer(body, end):
-        if usage.start() < end:
+    for telling in _TELLING.finditer(body, end):
+        if telling.start() < end:
             continue  # a second one in the same event
-        start = body.rfind(b"\n", 0, usage.start()) + 1
+        start = body.rfind(b"\n", 0, telling.start()) + 1
         line = _EVENT.match(body, start)
         if line is not None:
             lines.append(line[1])
@@ -125,12 +148,24 @@ def _events(body: bytes) -> list[dict[str, Any]]:
     return [event for line in lines if (event := _object(line)) is not None]
 
 
-def _object(data: bytes) -> dict[str, Any] | None:
+def _decoded(data: bytes) -> Any:
     try:
-        decoded = msgspec.json.decode(data)
+        return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    decoded = _decoded(data)
     return decoded if isinstance(decoded, dict) else None
+
+
+def _error_text(error: Any) -> str | None:
+    """Return what an error says: its type, or its code, and its message."""
+    if isinstance(error, dict):
+        said = (error.get("type") or error.get("status") or error.get("code"), error.get("message"))
+        return ": ".join(str(part) for part in said if part) or None
+    return error if isinstance(error, str) and error else None
 
 
 def _tokens(usage: dict[str, Any]) -> dict[str, int]:

@@ -9,8 +9,10 @@ from typing import Any
 
 from tracestore.capture.recorder import Recorder
 from tracestore.capture.span import Span
-from tracestore.capture.wire.call import ProviderCall, library_of
+from tracestore.capture.wire.call import ProviderCall
+from tracestore.capture.wire.messages import library_of
 from tracestore.capture.wire.streams import listen_to_response, listening_to_request
+from tracestore.errors import InputInvalid
 
 _MAX_CONNECTIONS = 1000  # as in the clients of OpenAI and Anthropic; with the libraries' own 100, calls would wait
 _MAX_IDLE_CONNECTIONS = 100
@@ -22,6 +24,8 @@ class _Capturing:
     _DEFAULT: str
 
     def __init__(self, into: Recorder | Span, wrapped: Any = None) -> None:
+        if not isinstance(into, Recorder | Span):
+            raise InputInvalid(f"into: wanted a Recorder or a Span, found {into!r:.60}")
         self._into = into
         self._wrapped = wrapped
         self._making = Lock()
