@@ -16,7 +16,7 @@ WORK = Path(__file__).parent / "work"
 DEFAULT_ROUNDS = 3
 WORKLOADS = (
     "startup", "ingest", "phases", "growth", "bodies", "views", "sql", "space", "prune", "memory", "durability",
-    "rebuild", "packing", "packed_reads", "otlp", "live", "peers",
+    "rebuild", "packing", "packed_reads", "capture", "otlp", "live", "peers",
 )  # fmt: skip
 
 
@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _about(name: str) -> str:
     """Return the first line of a workload's docstring without importing it."""
-    text = (Path(__file__).parent / "workloads" / f"{name}.py").read_text()
+    place = Path(__file__).parent / "workloads" / name
+    text = (place / "__init__.py" if place.is_dir() else place.with_suffix(".py")).read_text()
     return text.removeprefix('"""').partition('"""')[0]
 
 

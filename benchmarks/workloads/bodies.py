@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from benchmarks.child import BASELINES
 from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, p50, ratios, times_ms
-from benchmarks.workloads.journals import bar_of, named_journals, store_of_many
+from benchmarks.journals import bar_of, named_journals, store_of_many
 from tracestore import TraceStore
 from tracestore.record import text_of
 

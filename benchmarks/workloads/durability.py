@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, ratios
-from benchmarks.workloads.journals import journal_with_bodies
+from benchmarks.journals import journal_with_bodies
 from tracestore import TraceStore
 from tracestore.record import encode_line
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.corpora.journal import DAY_MS, START_MS, WEEK_DAYS, write_lines
 from benchmarks.corpora.tool_agent import BATCH_LINES, ToolAgent
 from benchmarks.harness import Figure, Options, at_most, ratios, settle
-from benchmarks.workloads.journals import batch_lines, batches, collect
+from benchmarks.journals import batch_lines, batches, collect
 from tracestore import TraceStore
 
 WINDOW_BATCHES = 200

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, in_child, interleave, ratios
-from benchmarks.workloads.journals import bar_of, named_journals
+from benchmarks.journals import bar_of, named_journals
 from tracestore import TraceStore
 
 BASELINES: dict[str, tuple[str, Bar | None, str]] = {

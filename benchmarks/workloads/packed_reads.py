@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.harness import Figure, Options, at_least, at_most, in_child, settle
-from benchmarks.workloads.journals import agent_journal
+from benchmarks.journals import agent_journal
 from blobs import BlobStore, Digest
 from tracestore import TraceStore
 

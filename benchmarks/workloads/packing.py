@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.corpora.coding_agent import SMALL_CONVERSATIONS, CodingAgent
 from benchmarks.harness import Figure, Options, at_least, at_most, in_child, interleave, ratios
-from benchmarks.workloads.journals import agent_journal
+from benchmarks.journals import agent_journal
 
 ARRIVING_SEED = 2
 """The journal that comes in while the other one is packed is another week."""

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.harness import Figure, Options, settle
-from benchmarks.workloads.journals import journal_with_bodies
+from benchmarks.journals import journal_with_bodies
 from blobs import BlobStore, Digest, Staged, codec
 from blobs.backends.local import LocalBackend
 from tracestore.database.connection import Database

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.baselines.sqlite import FILE
 from benchmarks.corpora.tool_agent import BODIES_A_TURN, RECORDS_A_TURN, WEEK_DAYS, ToolAgent
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, disk_bytes, in_child, interleave, ratios, settle
-from benchmarks.workloads.journals import bar_of, collect, named_journals
+from benchmarks.journals import bar_of, collect, named_journals
 from tracestore import RetentionPolicy, TraceStore
 from tracestore.database.connection import Database
 from tracestore.database.retention import Retention

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Bar, Figure, Options, at_least, at_most, disk_bytes, in_child
-from benchmarks.workloads.journals import agent_journal, journal_with_bodies
+from benchmarks.journals import agent_journal, journal_with_bodies
 from benchmarks.workloads.prune import LATER_MS, middle_ms
 from blobs.packs.frame import zstd
 from tracestore import TraceStore

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from benchmarks.baselines import sqlite_columns
 from benchmarks.corpora.tool_agent import ToolAgent
 from benchmarks.harness import Bar, Figure, Options, at_least, interleave, ratios
+from benchmarks.journals import collect
 from benchmarks.questions import COLUMNS, JSON, VIEWS, Questions
-from benchmarks.workloads.journals import collect
 from tracestore import TraceStore
 
 REPEATS = 3

@@ -10,7 +10,7 @@ from benchmarks.baselines.lines import PLAIN
 from benchmarks.corpora.journal import START_MS, Clock, Record, to_json, write_lines
 from benchmarks.corpora.texts import pieces
 from benchmarks.harness import Bar, Figure, Options, at_most, interleave, p50, ratios, times_ms
-from benchmarks.workloads.journals import collect, store_of_many
+from benchmarks.journals import collect, store_of_many
 from tracestore import TraceStore
 
 SAMPLE = 200

@@ -4,8 +4,8 @@ import pytest
 
 from benchmarks.baselines import sqlite_columns
 from benchmarks.corpora.tool_agent import ToolAgent
+from benchmarks.journals import collect
 from benchmarks.questions import COLUMNS, JSON, VIEWS
-from benchmarks.workloads.journals import collect
 from benchmarks.workloads.sql import _check_equal, _flat
 from benchmarks.workloads.views import LARGE_TURN_SPANS, _large_turn_records
 from tracestore import TraceStore
