@@ -12,11 +12,11 @@ itself a line, written as soon as there is room.
 
 The journal's segments and their promise are those of `tracestore.journal`: a segment for each
 process and start, whole lines only. After a fork the child has an empty queue and starts a segment
-of its own. `flush` is the acknowledgement.
+of its own. `flush` is the acknowledgement; it, too, leaves the disk to the thread, and waits no
+longer than it was told.
 """
 
 import atexit
-import errno
 import logging
 import os
 import sys
@@ -25,25 +25,27 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 from weakref import WeakSet
 
+from tracestore.capture.appender import Appender, Fsync
 from tracestore.capture.drops import REASONS, Drops, Reason
-from tracestore.errors import InputInvalid, StoreUnavailable
+from tracestore.errors import InputInvalid
 from tracestore.journal.chunk import LINE_LIMIT_BYTES
-from tracestore.journal.writer import SegmentWriter
-from tracestore.layout import DIRECTORY_MODE
-
-Fsync: TypeAlias = Literal["none", "periodic", "always"]
 
 QUEUE_LIMIT_BYTES = 64 * 1024 * 1024
-SYNC_EVERY_S = 1.0
 _GROUP_BYTES = 1024 * 1024  # of one write
+_GROUP_LINES = 4096
 _GATHER_S = 0.005  # how long a line waits for others: a thread that woke for each would take the caller's time
 _RETRY_EVERY_S = 0.1  # while the disk refuses
+_DIRECT_WAIT_S = 0.1  # for another thread that appends or syncs
 _EXIT_FLUSH_S = 2.0
+
+_Answer: TypeAlias = SimpleQueue[bool]
 
 _log = logging.getLogger("tracestore.capture")
 _queues: "WeakSet[JournalQueue]" = WeakSet()
@@ -56,7 +58,6 @@ class JournalQueue:
     """
 
     _thread: threading.Thread | None
-    _unsynced_since_s: float | None
 
     def __init__(
         self,
@@ -72,19 +73,17 @@ class JournalQueue:
             raise InputInvalid(f"fsync: wanted one of {', '.join(get_args(Fsync))}, found {fsync!r:.40}")
         if limit_bytes <= 0:
             raise InputInvalid(f"queue_bytes: wanted more than 0, found {limit_bytes}")
-        self._directory = Path(os.path.abspath(directory))  # the application may change its own
-        self._now_ms = now_ms
+        if "\0" in os.fspath(directory):
+            raise InputInvalid(f"path: wanted a directory, found one that no file system can name: {directory!r:.80}")
         self._line_of_drops = line_of_drops
-        self._fsync = fsync
         self._is_direct = is_direct
         self._limit_bytes = limit_bytes
-        self._is_ended_at_exit = False
-        self._writer = SegmentWriter(self._directory, now_ms)
+        self._new_appender = partial(Appender, os.path.abspath(directory), now_ms, fsync)
         self._start_over()
         _queues.add(self)
 
     def __repr__(self) -> str:
-        return f"<JournalQueue {str(self._directory)!r}, {self._waiting_bytes} bytes wait>"
+        return f"<JournalQueue {str(self._appender.directory)!r}, {self._waiting_bytes} bytes wait>"
 
     @property
     def dropped(self) -> dict[Reason, int]:
@@ -103,15 +102,12 @@ class JournalQueue:
                 self._lines.append(line)
                 self._waiting_bytes += len(line)
         if not is_taken:
-            self.drop("disk" if self._is_refused else "queue_full")
-        elif self._is_direct and self._writing.acquire(blocking=False):
-            try:
-                self._append_waiting()
-                if self._fsync == "always":
-                    self._sync()
-            finally:
-                self._writing.release()
-        self._wake()
+            self.drop("disk" if self._appender.is_refused else "queue_full")
+            return
+        if self._is_direct and not self._appender.is_refused:
+            self._append_now(_DIRECT_WAIT_S)
+        if not self._wake():
+            self._append_now(_DIRECT_WAIT_S)
 
     def drop(self, reason: Reason) -> None:
         """Count a record that cannot be recorded, and warn of the first one."""
@@ -120,6 +116,7 @@ class JournalQueue:
         if is_first:
             with suppress(Exception):  # whatever handlers the application has
                 _log.warning("a record is dropped: %s; the journal will say how many were", REASONS[reason])
+        self._wake()
 
     def flush(self, timeout_s: float) -> bool:
         """Append what is queued and, unless fsync is ``none``, make it durable.
@@ -127,141 +124,133 @@ class JournalQueue:
         True promises that for all that was put before. False: the disk refuses, or takes longer;
         what is queued stays so.
         """
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            if self._writing.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
-                try:
-                    if self._append_waiting() and (self._fsync == "none" or self._sync()):
-                        return True
-                finally:
-                    self._writing.release()
-            rest_s = deadline_s - time.monotonic()
-            if rest_s <= 0:
-                return False
-            time.sleep(min(_RETRY_EVERY_S, rest_s))
+        until_s = time.monotonic() + timeout_s
+        is_flushed = self._thread is None and not self._lines and not self._appender.is_refused
+        while not is_flushed and (left_s := until_s - time.monotonic()) > 0:
+            is_flushed = self._ask(left_s)
+        return is_flushed
 
     def close(self, timeout_s: float) -> bool:
         """Flush, and let thread and segment go; a line that is put later starts both anew."""
+        until_s = time.monotonic() + timeout_s
         is_flushed = self.flush(timeout_s)
-        self._thread = None
-        self._wakes.put(None)
-        if self._writing.acquire(timeout=timeout_s):
-            try:
-                with suppress(StoreUnavailable):  # `flush` said so
-                    self._writer.close()
-            finally:
-                self._writing.release()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._wakes.put(None)
+            thread.join(max(0.0, until_s - time.monotonic()))
         return is_flushed
+
+    def end(self, timeout_s: float) -> None:
+        """Flush as the process ends; what others still say as they end is appended as it comes."""
+        self._is_direct = True
+        self.flush(timeout_s)
 
     def start_over(self) -> None:
         """Begin anew in the child of a fork: the parent's lines, thread and segment are the parent's."""
-        self._writer.abandon()
-        self._writer = SegmentWriter(self._directory, self._now_ms)
+        self._appender.abandon()
         self._start_over()
 
     def _start_over(self) -> None:
         self._counting = threading.RLock()  # a signal handler may put while its thread is in `put`
         self._writing = threading.Lock()
-        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._wakes: SimpleQueue[_Answer | None] = SimpleQueue()
         self._lines: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._drops = Drops()
-        self._is_asleep = self._is_refused = False
-        self._unsynced_since_s = None
+        self._appender = self._new_appender()
         self._thread = None
 
-    def _wake(self) -> None:
-        if self._thread is None:
-            self._start_thread()
-        elif self._is_asleep:
-            self._is_asleep = False
-            self._wakes.put(None)
-
-    def _start_thread(self) -> None:
-        with self._counting:
-            if self._thread is not None:
-                return
-            try:
-                self._end_at_exit()
-                thread = threading.Thread(target=self._run, name="tracestore-journal", daemon=True)
-                self._thread = thread
-                thread.start()
-            except RuntimeError:  # the interpreter ends, and no thread can start: lines are written as they come
-                self._thread = None
-                self._is_direct = True
-
-    def _end_at_exit(self) -> None:
-        """Have the queue written when the process ends by itself."""
-        if not self._is_ended_at_exit:
-            atexit.register(self._end)
-            self._is_ended_at_exit = True
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        if multiprocessing is not None and multiprocessing.parent_process() is not None:
-            from multiprocessing.util import Finalize
-
-            Finalize(self, self._end, exitpriority=0)  # such a process leaves without what `atexit` has
-
-    def _end(self) -> None:
-        self.flush(_EXIT_FLUSH_S)
-        self._is_direct = True  # what others still say as they end
-
-    def _run(self) -> None:
-        me = threading.current_thread()
-        while self._thread is me:
-            self._is_asleep = True
-            if self._is_refused:
-                time.sleep(_RETRY_EVERY_S)
-            elif not self._lines:
-                with suppress(Empty):
-                    self._wakes.get(timeout=self._sync_in_s())
-            self._is_asleep = False
-            time.sleep(_GATHER_S)
-            with self._writing:
-                self._append_waiting()
-                if self._sync_in_s() == 0.0:
-                    self._sync()
-
-    def _sync_in_s(self) -> float | None:
-        """Return the seconds until the journal is to be synced; None: there is nothing to be synced."""
-        if self._unsynced_since_s is None or self._fsync == "none":
-            return None
-        if self._fsync == "always":
-            return 0.0
-        return max(0.0, self._unsynced_since_s + SYNC_EVERY_S - time.monotonic())
-
-    def _sync(self) -> bool:
-        """Make durable what was appended; the caller holds `_writing`."""
+    def _ask(self, timeout_s: float) -> bool:
+        """Have the thread append and sync everything; tells whether it did, in time."""
+        answer: _Answer = SimpleQueue()
+        if not self._wake(answer):
+            return self._append_now(timeout_s, is_synced=True)
         try:
-            self._writer.sync()
-        except StoreUnavailable:
-            self._is_refused = True
+            return answer.get(timeout=timeout_s)
+        except Empty:
             return False
-        self._unsynced_since_s = None
+
+    def _wake(self, answer: _Answer | None = None) -> bool:
+        """Have the thread look at what is there, now or as soon as it is back; False: there can be no thread."""
+        if self._thread is None and not self._start_thread():
+            return False
+        if answer is not None or self._wakes.empty():
+            self._wakes.put(answer)
         return True
 
+    def _start_thread(self) -> bool:
+        with self._counting:
+            if self._thread is not None:
+                return True
+            _flush_when_multiprocessing_ends(self)
+            self._wakes = SimpleQueue()
+            thread = threading.Thread(target=self._run, args=(self._wakes,), name="tracestore-journal", daemon=True)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends, or there are too many: lines are written as they come
+                self._thread = None
+                self._is_direct = True
+                return False
+        return True
+
+    def _run(self, wakes: "SimpleQueue[_Answer | None]") -> None:
+        is_last = False
+        while not is_last:
+            if self._appender.is_refused:
+                time.sleep(_RETRY_EVERY_S)
+            answer = None
+            with suppress(Empty):
+                answer = wakes.get(timeout=self._appender.due_in_s())
+            # Asked before the lines are looked at: what found this thread still there is taken along.
+            is_last = self._thread is not threading.current_thread()
+            if answer is None and not is_last:
+                time.sleep(_GATHER_S)
+            with self._writing:
+                is_done = self._append_waiting() and (answer is None or self._appender.sync())
+                if is_last:
+                    self._appender.close()
+            if answer is not None:
+                answer.put(is_done)
+
+    def _append_now(self, timeout_s: float, *, is_synced: bool = False) -> bool:
+        if not self._writing.acquire(timeout=timeout_s):
+            return False
+        try:
+            return self._append_waiting() and (not is_synced or self._appender.sync())
+        finally:
+            self._writing.release()
+
     def _append_waiting(self) -> bool:
-        """Append what is queued, and what was dropped; True when nothing is left. The caller holds `_writing`."""
-        while lines := self._first_lines():
-            appended = self._append(lines)
+        """Append what is queued by now, and what was dropped, and sync where it is time; the caller holds `_writing`.
+
+        False: the disk refuses, and what is left waits.
+        """
+        left = len(self._lines)
+        while True:
+            lines = self._first_lines(left)
+            appended = self._appender.append(lines)
             with self._counting:
                 for _ in range(appended):
                     self._waiting_bytes -= len(self._lines.popleft())
                 if not self._lines:
                     self._waiting_bytes = 0  # a signal handler between two steps of a sum leaves it wrong
-            if appended < len(lines):
+            if appended < len(lines) or not self._tell_drops():
                 return False
-            self._tell_drops()
-        return self._tell_drops()
+            if self._appender.due_in_s() == 0.0 and not self._appender.sync():
+                return False
+            left -= appended
+            if left <= 0:
+                return True
 
-    def _first_lines(self) -> list[bytes]:
-        lines: list[bytes] = []
-        size_bytes = 0
+    def _first_lines(self, count: int) -> list[bytes]:
         with self._counting:
-            for line in self._lines:
-                size_bytes += len(line)
-                if lines and size_bytes > _GROUP_BYTES:
-                    break
-                lines.append(line)
+            lines = list(islice(self._lines, min(count, _GROUP_LINES)))  # in one step: a signal handler may put
+        size_bytes = 0
+        for number, line in enumerate(lines):
+            size_bytes += len(line)
+            if number and size_bytes > _GROUP_BYTES:
+                return lines[:number]
         return lines
 
     def _tell_drops(self) -> bool:
@@ -270,46 +259,26 @@ class JournalQueue:
             untold = self._drops.untold()
         if not untold:
             return True
-        if not self._append([self._line_of_drops(untold)]):
+        if not self._appender.append([self._line_of_drops(untold)]):
             return False
         with self._counting:
             self._drops.told(untold)
         return True
 
-    def _append(self, lines: list[bytes]) -> int:
-        """Append lines in one write, or else as many of them as fit; returns how many."""
-        if self._is_appended(lines):
-            return len(lines)
-        if len(lines) > 1:
-            for number, line in enumerate(lines):
-                if not self._is_appended([line]):
-                    return number
-        return 0
 
-    def _is_appended(self, lines: list[bytes]) -> bool:
-        try:
-            self._append_whole(lines)
-        except StoreUnavailable:
-            self._is_refused = True
-            return False
-        self._is_refused = False
-        if self._unsynced_since_s is None:
-            self._unsynced_since_s = time.monotonic()
-        return True
+def _flush_when_multiprocessing_ends(queue: JournalQueue) -> None:
+    """Have a process that `multiprocessing` started write its queue: it leaves without what `atexit` has."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize
 
-    def _append_whole(self, lines: list[bytes]) -> None:
-        try:
-            self._writer.append(lines)
-        except StoreUnavailable as error:
-            if error.errno != errno.ENOENT:
-                raise
-            self._make_directory()
-            self._writer.append(lines)
+        Finalize(queue, queue.end, args=(_EXIT_FLUSH_S,), exitpriority=0)
 
-    def _make_directory(self) -> None:
-        for directory in reversed([self._directory, *self._directory.parents]):
-            with suppress(OSError):  # the append behind this says what is wrong
-                directory.mkdir(DIRECTORY_MODE)
+
+def _end_all() -> None:
+    until_s = time.monotonic() + _EXIT_FLUSH_S
+    for queue in list(_queues):
+        queue.end(until_s - time.monotonic())
 
 
 def _start_all_over() -> None:
@@ -317,4 +286,5 @@ def _start_all_over() -> None:
         queue.start_over()
 
 
+atexit.register(_end_all)
 os.register_at_fork(after_in_child=_start_all_over)

@@ -5,12 +5,13 @@ from pathlib import Path
 from types import TracebackType
 
 from tracestore.capture import plain
+from tracestore.capture.appender import Fsync
 from tracestore.capture.clock import Clock, NewId, random_hex
 from tracestore.capture.current import current_span
 from tracestore.capture.drops import Reason
 from tracestore.capture.funnel import Funnel, line_of_drops
 from tracestore.capture.logs import Logs
-from tracestore.capture.queue import QUEUE_LIMIT_BYTES, Fsync, JournalQueue
+from tracestore.capture.queue import QUEUE_LIMIT_BYTES, JournalQueue
 from tracestore.capture.redaction import Redaction
 from tracestore.capture.span import SPAN_ID_BYTES, Span
 from tracestore.errors import InputInvalid
