@@ -69,7 +69,9 @@ class Funnel:
     def _line_without_body(self, record: Members) -> bytes:
         """Return the line of a record whose body does not fit into one; how large it was is an attribute."""
         self.queue.drop("too_large")
-        attributes = {**record.get("attributes", {}), _BODY_DROPPED: len(record["body"])}
+        body = record["body"]
+        size_bytes = len(body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass"))
+        attributes = {**record.get("attributes", {}), _BODY_DROPPED: size_bytes}
         rest = {key: value for key, value in record.items() if key != "body"} | {"attributes": attributes}
         return self.redaction.line(encode_members(rest), rest, encode_members)
 

@@ -40,7 +40,7 @@ class Logs:
 
     def log(self, msg: str, /, level: Level = "info", *, body: object = None, **attributes: object) -> None:
         """Record one thing that happened now; ``body`` is text, bytes, or anything that JSON can say."""
-        if level not in _LEVELS:
+        if not isinstance(level, str) or level not in _LEVELS:
             attributes, level = {**attributes, "level": level}, "info"
         own, span_id = self._where()
         record: Members = {

@@ -8,7 +8,9 @@ import msgspec
 
 from tracestore.record import Scalar, text_of
 
-_SCALARS = frozenset((str, int, float, bool, type(None)))
+_SCALARS = frozenset((str, float, bool, type(None)))
+_INTEGER_BITS = 1024
+"""Of an integer that is written as a number: no double holds a longer one, and few readers do."""
 
 
 def text(value: object) -> str:
@@ -16,7 +18,7 @@ def text(value: object) -> str:
     if type(value) is str:
         return value
     try:
-        return str.__str__(value) if isinstance(value, str) and not isinstance(value, Enum) else str(value)
+        return str.__str__(value if isinstance(value, str) and not isinstance(value, Enum) else str(value))
     except Exception:
         return f"<{type(value).__name__}>"
 
@@ -40,18 +42,25 @@ def scalar(value: object) -> Scalar:
         return scalar(value.value)
     if isinstance(value, str):
         return text(value)
-    if isinstance(value, bool | int):
-        return int(value)
+    if isinstance(value, int):
+        number = int.__int__(value)
+        return number if number.bit_length() <= _INTEGER_BITS else hex(number)
     if isinstance(value, float):
-        return float(value)
-    return json_of(value)
+        return float.__float__(value)
+    encoded = json_of(value)
+    return encoded[1:-1] if _is_plain_text(encoded) else encoded
 
 
 def attributes(values: object) -> dict[str, Scalar]:
     """Return flat attributes; what is no mapping becomes one named ``attributes``."""
-    if not isinstance(values, Mapping):
-        return {} if values is None else {"attributes": scalar(values)}
-    return {text(name): scalar(value) for name, value in values.items()}
+    if values is None:
+        return {}
+    try:
+        if isinstance(values, Mapping):
+            return {text(name): scalar(value) for name, value in values.items()}
+    except Exception:  # a mapping that fails when it is asked what it holds
+        return {"attributes": text(values)}
+    return {"attributes": scalar(values)}
 
 
 def body(value: object) -> str | bytes:
@@ -61,6 +70,11 @@ def body(value: object) -> str | bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return text_of(bytes(value))
     return text(value) if isinstance(value, str) else json_of(value)
+
+
+def _is_plain_text(encoded: str) -> bool:
+    """Tell whether JSON is a text without escapes: a time, an id, base64."""
+    return encoded[:1] == '"' == encoded[-1:] and len(encoded) > 1 and "\\" not in encoded and '"' not in encoded[1:-1]
 
 
 _encode = msgspec.json.Encoder(enc_hook=text, decimal_format="number").encode

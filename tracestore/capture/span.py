@@ -69,8 +69,9 @@ class Span(Logs):
 
     def add_link(self, span_id: str, turn_id: str | None = None, reason: str | None = None) -> None:
         """Say that this span has to do with one elsewhere; written when the span closes."""
-        link = {"spanId": span_id, "turnId": turn_id, "reason": reason}
-        self._links.append({name: plain.text(value) for name, value in link.items() if value is not None})
+        about = {"turnId": turn_id, "reason": reason}
+        known = {name: plain.text(value) for name, value in about.items() if value is not None}
+        self._links.append({"spanId": plain.text(span_id), **known})
 
     def child(self, name: str, attributes: object = None, body: object = None) -> "Span":
         """Open a span inside this one."""
@@ -81,6 +82,7 @@ class Span(Logs):
         if self._is_ended:
             return
         self._is_ended = True
+        is_error = bool(error) if isinstance(error, str) else error is not None and error is not False
         duration_ns = self.funnel.clock.elapsed_ns() - self._started_ns
         closed: Members = {
             "kind": "span-close",
@@ -88,13 +90,13 @@ class Span(Logs):
             **self._own,
             **self._half,
             "durationMs": max(0, duration_ns) // _NS_PER_US / _US_PER_MS,
-            "status": "error" if error else "ok",
+            "status": "error" if is_error else "ok",
         }
         if self._links:
             closed["links"] = self._links
         said = self._attributes
-        if attributes is not None or error:
-            said = said | plain.attributes(attributes) | _about(error)
+        if attributes is not None or is_error:
+            said = said | plain.attributes(attributes) | (_about(error) if is_error else {})
         self.funnel.emit(closed, said, body)
 
     def __enter__(self) -> "Span":
@@ -117,4 +119,4 @@ class Span(Logs):
 def _about(error: Error) -> dict[str, object]:
     if isinstance(error, BaseException):
         return {"error.type": type(error).__qualname__, "error.message": plain.text(error)}
-    return {"error.message": error} if isinstance(error, str) and error else {}
+    return {} if error is None or isinstance(error, bool) else {"error.message": plain.text(error)}
