@@ -131,54 +131,68 @@ def test_a_stream_is_complete_when_its_protocol_says_so(client, provider, record
     assert ended(recorded)[:3] == ("ok", None, is_complete)
 
 
-@pytest.mark.parametrize("phase", ["connect", "head", "body", "between", "upload"])
-def test_a_task_that_is_cancelled(library, recorder, provider, recorded, answer, phase):
-    provider.will_say(answer([b"data: 1\n\n"], headers=SSE, ends="hangs", head="none" if phase == "head" else "sent"))
-    reached = asyncio.Event()
+async def cancelled(call, is_reached):
+    """Run a call, and cancel it once it is where it is to be."""
+    task = asyncio.create_task(call())
+    for _ in range(2000):
+        if is_reached():
+            break
+        await asyncio.sleep(0.005)
+    assert is_reached()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
-    class Slow(library.AsyncBaseTransport):
-        async def handle_async_request(self, request):
-            reached.set()
-            await asyncio.sleep(60)
 
-    async def upload():
-        yield b"one"
-        reached.set()
-        await asyncio.sleep(60)
+def test_a_task_that_is_cancelled_before_the_answer_begins(library, recorder, provider, recorded, answer):
+    provider.will_say(answer(head="none"))
 
     async def call():
-        wrapped = Slow() if phase == "connect" else None
-        transport = AsyncCaptureTransport(recorder, wrapped)
-        async with library.AsyncClient(transport=transport, base_url=provider.url) as client:
-            content = upload() if phase == "upload" else b"{}"
-            async with client.stream("POST", CHAT, content=content) as response:
-                async for _ in response.aiter_raw():
-                    reached.set()
-                    if phase == "between":
-                        await asyncio.sleep(60)
+        async with library.AsyncClient(transport=AsyncCaptureTransport(recorder)) as client:
+            await client.post(provider.url + CHAT, content=b"{}")
 
-    async def run():
-        task = asyncio.create_task(call())
-        if phase == "head":
-            while not provider.asked:
-                await asyncio.sleep(0.01)
-        else:
-            await asyncio.wait_for(reached.wait(), 10)
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    asyncio.run(cancelled(call, lambda: provider.asked))
+    assert ended(recorded) == ("error", "CancelledError", None, None)
 
-    asyncio.run(run())
-    status, error, is_complete, body = ended(recorded)
-    if phase in ("body", "between"):
-        assert (is_complete, body) == (False, "data: 1\n\n")
-    else:
-        assert (is_complete, body) == (None, None)
-    # Between two chunks the task waits elsewhere: the call itself was only left.
-    assert (status, error) == (("ok", None) if phase == "between" else ("error", "CancelledError"))
-    if phase == "upload":
-        assert recorded.log("http.request.body")["body"] == "one"
+
+def test_a_task_that_is_cancelled_while_it_sends(library, recorder, provider, recorded, answer):
+    provider.will_say(answer(head="none"))
+    sent = []
+
+    async def upload():
+        for piece in (b"one", b"two"):
+            yield piece
+            sent.append(piece)
+            await asyncio.sleep(60)
+
+    async def call():
+        async with library.AsyncClient(transport=AsyncCaptureTransport(recorder)) as client:
+            await client.post(provider.url + CHAT, content=upload())
+
+    asyncio.run(cancelled(call, lambda: sent))
+    assert ended(recorded) == ("error", "CancelledError", None, None)
+    assert recorded.log("http.request.body")["body"] == "one"
+
+
+@pytest.mark.parametrize("is_reading", [True, False])
+def test_a_task_that_is_cancelled_in_the_middle_of_a_stream(
+    library, recorder, provider, recorded, answer, is_reading
+):
+    """One that does something else between two chunks only leaves the call."""
+    provider.will_say(answer([b"data: 1\n\n"], headers=SSE, ends="hangs"))
+    found = []
+
+    async def call():
+        client = library.AsyncClient(transport=AsyncCaptureTransport(recorder))
+        async with client, client.stream("POST", provider.url + CHAT, content=b"{}") as response:
+            async for chunk in response.aiter_raw():
+                found.append(chunk)
+                if not is_reading:
+                    await asyncio.sleep(60)
+
+    asyncio.run(cancelled(call, lambda: found))
+    status, error = ("error", "CancelledError") if is_reading else ("ok", None)
+    assert ended(recorded) == (status, error, False, "data: 1\n\n")
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 529])

@@ -90,9 +90,9 @@ def test_times_to_the_first_byte_and_to_the_end_are_those_of_the_clock(client, p
 
 def test_a_span_is_the_parent_of_the_calls_made_in_it(library, recorder, provider, recorded, plain):
     provider.will_say(plain({}))
-    with recorder.child(conversation_id="c-1").span("turn") as span:
-        with library.Client(transport=CaptureTransport(span)) as client:
-            client.post(provider.url + CHAT, content=b"{}")
+    span = recorder.child(conversation_id="c-1").span("turn")
+    with span, library.Client(transport=CaptureTransport(span)) as client:
+        client.post(provider.url + CHAT, content=b"{}")
     call = recorded.records(kind="span-close", name="provider.request")[0]
     assert (call["parentSpanId"], call["turnId"], call["conversationId"]) == (span.span_id, span.turn_id, "c-1")
 

@@ -38,13 +38,13 @@ def packed_of(message: Any, content: bytes) -> Packed | None:
     encoding = message.headers.get("content-encoding", "identity")
     if encoding == "identity" or not content:
         return None
-    is_read_whole = False
+    is_taken = is_read_whole = False
 
     def pieces() -> Iterator[bytes]:
-        nonlocal is_read_whole
+        nonlocal is_taken
         for start in range(0, len(content), _PIECE_BYTES):
             yield content[start : start + _PIECE_BYTES]
-        is_read_whole = True
+        is_taken = True  # so it is what it says; it may still be broken off
 
     parts: list[bytes] = []
     size_bytes = 0
@@ -55,5 +55,7 @@ def packed_of(message: Any, content: bytes) -> Packed | None:
             size_bytes += len(part)
             if size_bytes > BODY_LIMIT_BYTES:
                 break
+        else:
+            is_read_whole = True
     body = b"".join(parts)
-    return None if body == content or not (body or is_read_whole) else Packed(content, body, is_read_whole)
+    return None if body == content or not (body or is_taken) else Packed(content, body, is_read_whole)
