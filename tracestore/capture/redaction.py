@@ -8,10 +8,11 @@ A secret keeps a few characters at each end, enough to tell two keys apart::
 The same secret always becomes the same text, so that equal bodies stay equal and are kept once; a
 masked text stays as it is when it is masked again.
 
-Masked are whole attributes by name (`SECRET_NAMES` and ``fields``), the string values of ``fields``
-in bodies of JSON, also where JSON is text within JSON, and by pattern (`KNOWN_SECRETS`) what looks like
-a key anywhere: in bodies, messages, names, attributes and ids. A secret that a model streams token
-by token stands in pieces in what was received, and is not recognised.
+Masked are whole attributes by name (`SECRET_NAMES` and ``fields``), in bodies of JSON the members named
+in ``fields`` that are texts or numbers (a number becomes a text), also where JSON is text within JSON,
+and by pattern (`KNOWN_SECRETS`) what looks like a key anywhere: in bodies, messages, names, attributes
+and ids. An object in a body is masked by the names in it. A secret that a model streams token by
+token stands in pieces in what was received, and is not recognised.
 """
 
 import re
@@ -26,17 +27,17 @@ from tracestore.errors import InputInvalid
 
 MARK: Final = "…redacted…"
 SECRET_NAMES: Final = frozenset((
-    "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "api_key", "apikey",
-    "x-goog-api-key", "x-amz-security-token", "openai-api-key", "anthropic-api-key", "access_token", "refresh_token",
+    "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api_key", "apikey",
+    "x-goog-api-key", "x-amz-security-token", "openai_api_key", "anthropic_api_key", "access_token", "refresh_token",
     "id_token", "auth_token", "client_secret", "secret", "secret_key", "private_key", "password", "passwd",
     "x-auth-token", "x-access-token", "x-amz-signature",
 ))  # fmt: skip
-"""Names of headers, query parameters and attributes whose value is always masked."""
+"""Names of headers, query parameters and attributes whose value is always masked; ``-`` and ``_`` are one."""
 
 _TIERS = ((13, 3), (11, 2), (8, 1))  # at least so many characters: so many kept at each end
 _MASKED = re.compile(rf"([\s\S]{{0,3}}){MARK}([\s\S]{{0,3}})")
 # Where a word begins: not behind a letter, but behind the escape of one (JSON, URL, terminal).
-_BEGINS_WORD = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=[0-9]m))"
+_BEGINS_WORD = r"(?:(?<![A-Za-z0-9_])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})|(?<=[0-9\[][mK]))"
 
 
 def mask(secret: str) -> str:
@@ -65,11 +66,12 @@ class Redaction:
             rules.setdefault(secret.prefix, []).append(_rule_of_secret(secret))
         for field in self._fields:
             rules.setdefault(field, []).append(_rule_of_field(field))
-        # One search finds no text that overlaps one it found, so each is searched for by a shorter one within it.
+        # One search finds no text that overlaps one it found: each is searched for by a shorter one within it,
+        # and may begin with the end of another.
         needles = [text for text in rules if not any(text != other and other in text for other in rules)]
-        self._rules = [[rule for text in rules if needle in text for rule in rules[text]] for needle in needles]
+        self._rules = [[rule for text in rules if _hides(needle, text) for rule in rules[text]] for needle in needles]
         self._search = _search_for(needles) if needles else None
-        self._names = SECRET_NAMES | {field.lower() for field in self._fields}
+        self._names = {_folded(name) for name in (*SECRET_NAMES, *self._fields)}
         self._is_secret_name = lru_cache(maxsize=4096)(self._names_secret)
 
     def __repr__(self) -> str:
@@ -97,11 +99,11 @@ class Redaction:
         """Return a value of any depth, of mappings and sequences, whose texts and names are masked."""
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, bytes):
-            return self.data(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self.data(bytes(value))
         if isinstance(value, Mapping):
             named = self.attributes(value)
-            return {name: self.value(item) for name, item in named.items()}
+            return {self.text(str(name)): self.value(item) for name, item in named.items()}
         if isinstance(value, Sequence):
             return [self.value(item) for item in value]
         return value
@@ -126,7 +128,7 @@ class Redaction:
         return line if masked == members else encode(masked)
 
     def _names_secret(self, name: str) -> bool:
-        name = name.lower()
+        name = _folded(str(name))
         return name in self._names or name.rpartition(".")[2] in self._names
 
     def _found(self, data: bytes) -> "list[_Rule]":
@@ -149,18 +151,38 @@ def _rule_of_secret(secret: Secret) -> _Rule:
 
 
 def _rule_of_field(field: str) -> _Rule:
-    # In JSON the value ends at the first quote behind an even number of backslashes; in JSON that is text in
-    # JSON a quote has one more of them than there, and one that is part of the value still more.
-    name = re.escape(field)
-    plain = rf'(?<!\\)"{name}"\s*:\s*"(?P<plain>(?:[^"\\]|\\.)*)"'
-    nested = rf'(?P<quote>\\+"){name}(?P=quote)\s*:\s*(?P=quote)(?P<nested>[\s\S]*?)(?<!\\)(?P=quote)'
+    # In JSON a text ends at the first quote behind an even number of backslashes. In JSON that is text in JSON a
+    # quote has N of them, where N is 1, 3, 7 and so on, and a backslash of the text is 2 * N + 2.
+    name, gap, number = re.escape(field), r"(?:\s|\\+[nrt])*+", r"-?[0-9][0-9.eE+-]*"
+    plain = rf'(?<!\\)"{name}"\s*+:\s*+(?:"(?P<plain>(?:[^"\\]|\\[\s\S])*+)|(?P<number>{number}))'
+    quote = '(?P=slashes)"'
+    text = rf"(?P<nested>[\s\S]*?(?:(?<!\\)(?:(?P=slashes){{2}}\\\\)*+(?={quote})|\Z))"
+    nested = (
+        rf'(?<!\\)(?P<slashes>\\{{1,31}})"{name}{quote}{gap}:{gap}'
+        rf"(?:{quote}{text}|(?P<nested_number>{number}))"
+    )
 
     def masked(found: "re.Match[str]") -> str:
-        part = "plain" if found["plain"] is not None else "nested"
+        part = next(part for part in ("plain", "nested", "number", "nested_number") if found[part] is not None)
         start, end = (at - found.start() for at in found.span(part))
-        return found[0][:start] + mask(found[part]) + found[0][end:]
+        quote = (found["slashes"] or "") + '"' if part.endswith("number") else ""
+        return f"{found[0][:start]}{quote}{_mask_escaped(found[part])}{quote}{found[0][end:]}"
 
     return _Rule(f"{plain}|{nested}", masked)
+
+
+def _mask_escaped(secret: str) -> str:
+    """Mask a text in which characters may be escaped; none is kept where half an escape would be."""
+    return MARK if "\\" in secret[:3] + secret[-4:] else mask(secret)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _hides(needle: str, text: str) -> bool:
+    """Tell whether a text may stand where a search finds the needle: around it, or from within it on."""
+    return needle in text or any(text.startswith(needle[start:]) for start in range(1, len(needle)))
 
 
 def _check_is_plain(what: str, text: str, *, least: int) -> None:
