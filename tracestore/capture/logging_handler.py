@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from contextlib import suppress
 from typing import Final
 
 from tracestore.capture.logs import Level, Logs
@@ -31,10 +32,9 @@ class JournalHandler(logging.Handler):
         """Record one message; one of our own would come back for ever."""
         if record.name == _OWN_LOGGER or record.name.startswith(f"{_OWN_LOGGER}."):
             return
-        try:
+        msg: object = record.msg
+        with suppress(Exception):  # arguments that do not fit its format
             msg = record.getMessage()
-        except Exception:  # arguments that do not fit its format
-            msg = str(record.msg)
         attributes = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         attributes |= {"logger": record.name, "code.file.path": record.pathname, "code.line.number": record.lineno}
         body = None
@@ -43,4 +43,4 @@ class JournalHandler(logging.Handler):
             attributes["error.type"] = type(error).__qualname__
             body = "".join(traceback.format_exception(error))
         level = next((level for least, level in _LEVELS if record.levelno >= least), _LEVELS[-1][1])
-        self._into.log(msg, level, body=body, **attributes)
+        self._into.log_with(attributes, msg, level, body)

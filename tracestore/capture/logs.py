@@ -38,8 +38,12 @@ class Logs:
         """Record what failed."""
         self.log(msg, "error", body=body, **attributes)
 
-    def log(self, msg: str, /, level: Level = "info", *, body: object = None, **attributes: object) -> None:
+    def log(self, msg: str, level: Level = "info", /, *, body: object = None, **attributes: object) -> None:
         """Record one thing that happened now; ``body`` is text, bytes, or anything that JSON can say."""
+        self.log_with(attributes, msg, level, body)
+
+    def log_with(self, attributes: dict[str, object], msg: object, level: Level, body: object = None) -> None:
+        """Record what `log` does, with attributes of any name."""
         if not isinstance(level, str) or level not in _LEVELS:
             attributes, level = {**attributes, "level": level}, "info"
         own, span_id = self._where()
