@@ -11,12 +11,14 @@ from tracestore.capture.clock import Clock, NewId
 from tracestore.capture.drops import Reason
 from tracestore.capture.queue import JournalQueue
 from tracestore.capture.redaction import Redaction
-from tracestore.record import encode_members
-from tracestore.record.attributes import Flat, Members, with_attributes
+from tracestore.record import Scalar, encode_members
+from tracestore.record.attributes import COUNT_LIMIT, Flat, Members, with_attributes
 from tracestore.record.limits import BODY_LIMIT_BYTES
 
 DROPPED_MSG = "records were dropped"
 _BODY_DROPPED = "body_dropped_bytes"
+_MAY_SPILL = 1000
+"""Characters from which on a text may be over the limit of an attribute, which counts bytes."""
 
 
 class Funnel:
@@ -51,13 +53,26 @@ class Funnel:
         for record in records:
             self.emit(record)
 
+    def scalars(self, attributes: object) -> dict[str, Scalar]:
+        """Return attributes as a record has them, and masked as far as that has to be done before: see `plain`."""
+        return plain.attributes(attributes, self._masked)
+
     def _flat(self, attributes: object) -> Flat:
         flat = Flat()
-        values = self.redaction.attributes(plain.attributes(attributes))
+        values = self.redaction.attributes(self.scalars(attributes))
+        if len(values) > COUNT_LIMIT or any(len(name) > _MAY_SPILL for name in values):
+            values = self.redaction.value(values)
         for name, value in values.items():
-            # A long text becomes a body of its own, whose digest has to be that of the masked text.
-            flat.add(name, self.redaction.text(value) if isinstance(value, str) and len(value) > 1000 else value)
+            # What becomes a body of its own is named by its digest, which has to be that of the masked text.
+            flat.add(name, self.redaction.text(value) if isinstance(value, str) and len(value) > _MAY_SPILL else value)
         return flat
+
+    def _masked(self, value: object) -> object:
+        """Return what is within a value, masked while its names and bytes are still to be seen."""
+        try:
+            return self.redaction.value(value)
+        except Exception:  # one that holds itself, or fails when it is asked what it holds
+            return plain.text(value)
 
     def _line(self, record: Members) -> bytes:
         body = record.get("body")

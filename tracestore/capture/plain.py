@@ -1,7 +1,7 @@
 """Values of any kind, as an application holds them, as what a record can hold. Nothing here raises."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 import msgspec
@@ -34,12 +34,15 @@ def json_of(value: object) -> str:
             return text(value)
 
 
-def scalar(value: object) -> Scalar:
-    """Return a value of an attribute: a scalar as it is, of an enumeration its value, anything else as JSON."""
+def scalar(value: object, masked: Callable[[object], object]) -> Scalar:
+    """Return a value of an attribute: a scalar as it is, of an enumeration its value, anything else as JSON.
+
+    ``masked`` is asked for what becomes JSON, in which names and bytes are no longer to be seen.
+    """
     if type(value) in _SCALARS:
         return value  # type: ignore[return-value]  # its type was looked up
     if isinstance(value, Enum):
-        return scalar(value.value)
+        return scalar(value.value, masked)
     if isinstance(value, str):
         return text(value)
     if isinstance(value, int):
@@ -47,20 +50,20 @@ def scalar(value: object) -> Scalar:
         return number if number.bit_length() <= _INTEGER_BITS else hex(number)
     if isinstance(value, float):
         return float.__float__(value)
-    encoded = json_of(value)
+    encoded = json_of(masked(value))
     return encoded[1:-1] if _is_plain_text(encoded) else encoded
 
 
-def attributes(values: object) -> dict[str, Scalar]:
-    """Return flat attributes; what is no mapping becomes one named ``attributes``."""
+def attributes(values: object, masked: Callable[[object], object]) -> dict[str, Scalar]:
+    """Return flat attributes, as `scalar` does; what is no mapping becomes one named ``attributes``."""
     if values is None:
         return {}
     try:
         if isinstance(values, Mapping):
-            return {text(name): scalar(value) for name, value in values.items()}
+            return {text(name): scalar(value, masked) for name, value in values.items()}
     except Exception:  # a mapping that fails when it is asked what it holds
         return {"attributes": text(values)}
-    return {"attributes": scalar(values)}
+    return {"attributes": scalar(values, masked)}
 
 
 def body(value: object) -> str | bytes:

@@ -65,7 +65,7 @@ class Span(Logs):
 
     def set_attributes(self, attributes: object = None, /, **more: object) -> None:
         """Add attributes, which are written when the span closes; the last value of a name counts."""
-        self._attributes |= plain.attributes(attributes) | more
+        self._attributes |= self.funnel.scalars(attributes) | more
 
     def add_link(self, span_id: str, turn_id: str | None = None, reason: str | None = None) -> None:
         """Say that this span has to do with one elsewhere; written when the span closes."""
@@ -96,7 +96,7 @@ class Span(Logs):
             closed["links"] = self._links
         said = self._attributes
         if attributes is not None or is_error:
-            said = said | plain.attributes(attributes) | (_about(error) if is_error else {})
+            said = said | self.funnel.scalars(attributes) | (_about(error) if is_error else {})
         self.funnel.emit(closed, said, body)
 
     def __enter__(self) -> "Span":
