@@ -1,13 +1,15 @@
 """What calls say about themselves: of each provider's own shapes, and of real traffic where it is at hand."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tracestore.capture.wire import facts
 
-CORPORA = Path(__file__).parents[4] / "shared" / "corpora" / "compact"
+BESIDE = Path(__file__).parents[4] / "shared" / "corpora"  # as in tests/pipeline/test_corpora.py
+CORPORA = Path(os.environ.get("TRACESTORE_CORPORA", BESIDE)) / "compact"
 
 
 def sse(*events):

@@ -1,6 +1,7 @@
 """The clients of OpenAI and Anthropic, and others over httpx: what the store knows of a call afterwards."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -195,6 +196,14 @@ def test_a_stream_of_openai_that_the_application_leaves(chat, provider, stream, 
     assert recorded.closed()["attributes"]["responseComplete"] is False
     assert recorded.closed()["status"] == "ok"
     assert recorded.closed()["body"].startswith('data: {"id":"chatcmpl-1"')
+
+
+def test_a_stream_of_openai_that_is_forgotten_is_closed_with_its_last_reference(chat, provider, stream, recorded):
+    provider.will_say(stream(*CHAT_STREAM[:2], ends="hangs"))
+    for _ in chat.chat.completions.create(**ASKED, stream=True):
+        break
+    gc.collect()
+    assert recorded.closed()["attributes"]["responseComplete"] is False
 
 
 def test_responses_of_openai(chat, provider, plain, recorded, body_of, requests):

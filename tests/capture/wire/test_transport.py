@@ -1,6 +1,7 @@
 """The transports under bare clients: what is sent and received is recorded, and neither is changed."""
 
 import asyncio
+import json
 import threading
 
 import pytest
@@ -95,6 +96,26 @@ def test_a_span_is_the_parent_of_the_calls_made_in_it(library, recorder, provide
         client.post(provider.url + CHAT, content=b"{}")
     call = recorded.records(kind="span-close", name="provider.request")[0]
     assert (call["parentSpanId"], call["turnId"], call["conversationId"]) == (span.span_id, span.turn_id, "c-1")
+
+
+def test_calls_are_made_in_the_span_that_a_task_is_in(library, provider, journal, plain):
+    provider.will_say(plain({}))
+
+    async def turn(recorder, client, name):
+        with recorder.span(name) as span:
+            await asyncio.gather(*(client.post(provider.url + CHAT, json={"of": name}) for _ in range(3)))
+            return name, span.span_id
+
+    async def run(recorder):
+        async with library.AsyncClient(transport=AsyncCaptureTransport(recorder)) as client:
+            return dict(await asyncio.gather(*(turn(recorder, client, name) for name in ("a", "b"))))
+
+    with Recorder(journal, extension_id="app", in_context=True) as recorder:
+        spans = asyncio.run(run(recorder))
+    lines = [json.loads(line) for path in journal.glob("*.ndjson") for line in path.read_bytes().splitlines()]
+    calls = [line for line in lines if line["kind"] == "span-open" and line["name"] == "provider.request"]
+    assert len(calls) == 6
+    assert all(call["parentSpanId"] == spans[json.loads(call["body"])["of"]] for call in calls)
 
 
 def test_a_transport_of_the_applications_own_is_wrapped(library, recorder, recorded, body_of):
