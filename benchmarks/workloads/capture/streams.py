@@ -7,13 +7,13 @@ import statistics
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from benchmarks.harness import Figure, Options, at_most, ratios, settle
 from tracestore.capture import CaptureTransport, Recorder
@@ -21,39 +21,59 @@ from tracestore.capture import CaptureTransport, Recorder
 CHUNKS = 2_000
 EVENT = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5"}
 """Of a chunk; with one word it has 150 bytes on the wire."""
+PACE_S = 0.00025
+"""Between two chunks: ten times as fast as providers are."""
 LARGE_CHUNK_BYTES = 4_000
 """Where memory is counted: so large that what Python adds to a chunk does not matter."""
 MB = 1e6
 
 
+class _Times(NamedTuple):
+    """Of one call."""
+
+    wall_ms: float
+    cpu_ms: float
+    """Of the thread that calls."""
+
+
+_Sides: TypeAlias = Callable[[str, Recorder, ExitStack], dict[str, Callable[[], None]]]
+
+
 def run(options: Options) -> list[Figure]:
-    """Stream the same answer to a client of httpx2 and to that of OpenAI, by turns with capture and without."""
+    """Stream the same answer with capture and without, by turns, to clients that do more and less with it."""
     if missing := [name for name in ("httpx2", "openai") if find_spec(name) is None]:
         print(f"capture: streamed calls need {' and '.join(missing)}; left out", file=sys.stderr)
         return []
+    kinds: tuple[tuple[str, _Sides, int, float | None], ...] = (
+        ("OpenAI's client, flat out", _openai, options.pick(10, 40), 1.03),
+        ("httpx2, a chunk in 0.25 ms", partial(_httpx2, "paced"), options.pick(5, 10), 1.03),
+        ("httpx2, flat out", partial(_httpx2, "fast"), options.pick(30, 150), None),
+    )
+    figures = list[Figure]()
     with _serving() as url, ExitStack() as opened:
         recorder = opened.enter_context(Recorder(options.directory("streams") / "journal", extension_id="bench"))
-        figures = list[Figure]()
-        for name, clients in (("httpx2", _httpx2), ("openai", _openai)):
+        for name, clients, calls, limit in kinds:
             sides = clients(url, recorder, opened)
-            times = [_round_ms(sides, recorder, options.pick(15, 60)) for _ in range(options.rounds + 1)][1:]
+            times = [_round(sides, recorder, calls) for _ in range(options.rounds + 1)][1:]
             plain, captured = ([each[side] for each in times] for side in ("plain", "captured"))
-            note = f"{CHUNKS:,} chunks of 150 bytes, {options.pick(15, 60)} calls each a round"
+            note = f"{CHUNKS:,} chunks of 150 bytes, {calls} calls a round"
+            bar = None if limit is None else at_most(limit)
             figures += [
-                Figure(f"streamed call, {name}", "ms", plain, note=note),
-                Figure(f"streamed call, {name}, captured", "ms", captured),
-                Figure(f"captured over not, {name}", "x", ratios(captured, plain), at_most(1.03), against=name),
+                Figure(f"streamed call, {name}", "ms", [each.wall_ms for each in plain], note=note),
+                Figure(f"added by capture, {name}", "ms", _added_ms(captured, plain), note="processor time"),
+                Figure(f"captured over not, {name}", "x", _wall_ratios(captured, plain), bar, against="no capture"),
             ]
         return figures + _memory(url, options.directory("memory") / "journal")
 
 
-def _httpx2(url: str, recorder: Recorder, opened: ExitStack) -> dict[str, Callable[[], None]]:
+def _httpx2(kind: str, url: str, recorder: Recorder, opened: ExitStack) -> dict[str, Callable[[], None]]:
     import httpx2
 
     def read(client: Any) -> None:
-        with client.stream("POST", f"{url}/chat/completions", json={"model": "gpt-5", "stream": True}) as response:
-            for _ in response.iter_bytes():
-                pass
+        with client.stream("POST", f"{url}/{kind}", json={"model": "gpt-5", "stream": True}) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    json.loads(line.removeprefix("data: "))
 
     plain = opened.enter_context(httpx2.Client(transport=httpx2.HTTPTransport()))
     captured = opened.enter_context(httpx2.Client(transport=CaptureTransport(recorder)))
@@ -68,25 +88,37 @@ def _openai(url: str, recorder: Recorder, opened: ExitStack) -> dict[str, Callab
         for _ in client.chat.completions.create(model="gpt-5", messages=messages, stream=True):
             pass
 
-    plain = OpenAI(base_url=url, api_key="none", http_client=DefaultHttpxClient())
-    transport = CaptureTransport(recorder)
-    captured = OpenAI(base_url=url, api_key="none", http_client=DefaultHttpxClient(transport=transport))
-    opened.callback(plain.close)
-    opened.callback(captured.close)
-    return {"plain": partial(read, plain), "captured": partial(read, captured)}
+    clients = {
+        "plain": DefaultHttpxClient(),
+        "captured": DefaultHttpxClient(transport=CaptureTransport(recorder)),
+    }
+    sides = dict[str, Callable[[], None]]()
+    for name, http_client in clients.items():
+        client = opened.enter_context(OpenAI(base_url=url, api_key="none", http_client=http_client))
+        sides[name] = partial(read, client)
+    return sides
 
 
-def _round_ms(sides: Mapping[str, Callable[[], None]], recorder: Recorder, calls: int) -> dict[str, float]:
+def _round(sides: Mapping[str, Callable[[], None]], recorder: Recorder, calls: int) -> dict[str, _Times]:
     """Call each side by turns; returns the median of each."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
+    times: dict[str, list[_Times]] = {name: [] for name in sides}
     settle()
     for number in range(calls):
         for name in list(sides)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.thread_time()
             sides[name]()
-            times[name].append((time.perf_counter() - start) * 1000)
+            cpu, wall = time.thread_time() - cpu, time.perf_counter() - start
+            times[name].append(_Times(wall * 1000, cpu * 1000))
             recorder.flush()  # so that no call pays for writing down the one before
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: _Times(*map(statistics.median, zip(*found, strict=True))) for name, found in times.items()}
+
+
+def _wall_ratios(captured: Sequence[_Times], plain: Sequence[_Times]) -> list[float]:
+    return ratios([each.wall_ms for each in captured], [each.wall_ms for each in plain])
+
+
+def _added_ms(captured: Sequence[_Times], plain: Sequence[_Times]) -> list[float]:
+    return [more.cpu_ms - less.cpu_ms for more, less in zip(captured, plain, strict=True)]
 
 
 def _memory(url: str, journal: Path) -> list[Figure]:
@@ -146,7 +178,7 @@ def _serve(parent: Connection) -> None:
 
 
 class _Streaming(socketserver.StreamRequestHandler):
-    """Answers each request with events, chunk by chunk, as fast as it is read."""
+    """Answers each request with events, chunk by chunk, as fast as they are read or at a pace."""
 
     disable_nagle_algorithm = True
     wbufsize = 0
@@ -162,6 +194,8 @@ class _Streaming(socketserver.StreamRequestHandler):
             self.wfile.write(head)
             for chunk in _chunks(is_large=b"/large" in request):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                if b"/paced" in request:
+                    time.sleep(PACE_S)
             self.wfile.write(b"0\r\n\r\n")
 
 
