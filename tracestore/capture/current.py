@@ -5,8 +5,7 @@ function that `carried` has wrapped.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import ContextVar, Token, copy_context
+from contextvars import ContextVar, copy_context
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -15,22 +14,34 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_current: "ContextVar[Span | None]" = ContextVar("tracestore_current_span", default=None)
+
+
+class Place:
+    """A span that a thread or task has entered, and the place it was in before."""
+
+    def __init__(self, span: "Span", outer: "Place | None") -> None:
+        self.span = span
+        self.outer = outer
+        self.is_left = False
+
+
+_current: ContextVar[Place | None] = ContextVar("tracestore_current_span", default=None)
 
 
 def current_span() -> "Span | None":
     """Return the span that this thread or task is in; None where no recorder uses the context."""
-    return _current.get()
+    place = _current.get()
+    return None if place is None else place.span
 
 
 def carried(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Wrap a function so that it runs, in whatever thread, in the span in which it was wrapped."""
-    span = _current.get()
+    place = _current.get()
 
     @wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         def inside() -> _R:
-            _current.set(span)
+            _current.set(place)
             return function(*args, **kwargs)
 
         return copy_context().run(inside)
@@ -38,12 +49,24 @@ def carried(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return run
 
 
-def enter(span: "Span") -> "Token[Span | None]":
+def enter(span: "Span") -> Place:
     """Make a span the current one; `leave` undoes it."""
-    return _current.set(span)
+    place = Place(span, _current.get())
+    _current.set(place)
+    return place
 
 
-def leave(token: "Token[Span | None]") -> None:
-    """Make the span before the current one again."""
-    with suppress(ValueError):  # a generator that was finished by another task leaves that task's context alone
-        _current.reset(token)
+def leave(place: Place) -> None:
+    """Make the span around a place the current one again.
+
+    Generators leave in any order, and in any task: one that is finished after what was around it, or
+    by a task that was never in it, changes nothing.
+    """
+    place.is_left = True
+    inner = _current.get()
+    while inner is not None and inner is not place:
+        inner = inner.outer
+    if inner is not None:
+        while inner is not None and inner.is_left:
+            inner = inner.outer
+        _current.set(inner)

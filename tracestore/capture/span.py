@@ -1,11 +1,10 @@
 """A timed unit of work, written when it opens and again when it closes: a crash leaves the truth."""
 
-from contextvars import Token
 from types import TracebackType
 from typing import TypeAlias
 
 from tracestore.capture import plain
-from tracestore.capture.current import enter, leave
+from tracestore.capture.current import Place, enter, leave
 from tracestore.capture.funnel import Funnel
 from tracestore.capture.logs import Logs
 from tracestore.record import Scalar
@@ -39,7 +38,7 @@ class Span(Logs):
         self._attributes: dict[str, object] = {}
         self._links: list[dict[str, Scalar]] = []
         self._is_ended = False
-        self._token: Token[Span | None] | None = None
+        self._place: Place | None = None
         self._started_ns = funnel.clock.elapsed_ns()
         opened = {"kind": "span-open", "timestamp": funnel.clock.timestamp_ms(), **self._own, **self._half}
         funnel.emit(opened, attributes, body)
@@ -100,16 +99,15 @@ class Span(Logs):
         self.funnel.emit(closed, said, body)
 
     def __enter__(self) -> "Span":
-        if self.funnel.in_context:
-            self._token = enter(self)
+        if self.funnel.in_context and self._place is None:
+            self._place = enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            leave(self._token)
-            self._token = None
+        if self._place is not None:
+            leave(self._place)
         self.end(error)
 
     def _where(self) -> tuple[Members, str | None]:
