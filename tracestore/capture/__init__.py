@@ -12,14 +12,19 @@ segment of the journal. Neither DuckDB nor Arrow nor `blobs` is imported: it sta
 milliseconds, and runs where no store is.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tracestore.capture.clock import Clock
 from tracestore.capture.current import carried, current_span
 from tracestore.capture.known_secrets import KNOWN_SECRETS, Secret
-from tracestore.capture.logging_handler import JournalHandler
 from tracestore.capture.recorder import Recorder
 from tracestore.capture.redaction import Redaction
 from tracestore.capture.span import Span
-from tracestore.capture.wire.transport import AsyncCaptureTransport, CaptureTransport
+
+if TYPE_CHECKING:
+    from tracestore.capture.logging_handler import JournalHandler
+    from tracestore.capture.wire.transport import AsyncCaptureTransport, CaptureTransport
 
 __all__ = [
     "KNOWN_SECRETS",
@@ -34,3 +39,21 @@ __all__ = [
     "carried",
     "current_span",
 ]
+
+_HOMES = {
+    "AsyncCaptureTransport": "tracestore.capture.wire.transport",
+    "CaptureTransport": "tracestore.capture.wire.transport",
+    "JournalHandler": "tracestore.capture.logging_handler",
+}
+"""Where the names live that are loaded when they are first asked for: a recorder alone starts without them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,7 +17,6 @@ longer than it was told.
 """
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -47,7 +46,6 @@ _EXIT_FLUSH_S = 2.0
 
 _Answer: TypeAlias = SimpleQueue[bool]
 
-_log = logging.getLogger("tracestore.capture")
 _queues: "WeakSet[JournalQueue]" = WeakSet()
 
 
@@ -115,7 +113,10 @@ class JournalQueue:
             is_first = self._drops.count(reason)
         if is_first:
             with suppress(Exception):  # whatever handlers the application has
-                _log.warning("a record is dropped: %s; the journal will say how many were", REASONS[reason])
+                import logging  # by now, seldom; it takes a tenth of the time that this package needs to start
+
+                log = logging.getLogger("tracestore.capture")
+                log.warning("a record is dropped: %s; the journal will say how many were", REASONS[reason])
         self._wake()
 
     def flush(self, timeout_s: float) -> bool:
