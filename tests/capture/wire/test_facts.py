@@ -83,6 +83,11 @@ def test_what_says_nothing_says_nothing(body):
     assert facts.is_finished(body) is (body == b"data: [DONE]\n\n")
 
 
+def test_the_first_error_of_a_stream_is_why_it_failed():
+    body = sse({"id": "r"}, {"error": {"message": "first"}}, {"error": {"message": "second"}})
+    assert facts.of_response(body).error == "first"
+
+
 def test_usage_that_grows_along_a_stream_is_the_last_one():
     body = sse(
         {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}},

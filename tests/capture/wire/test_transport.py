@@ -161,6 +161,17 @@ def test_a_streamed_upload_is_recorded_when_it_was_sent(client, provider, record
     assert recorded.closed()["attributes"]["requestBytes"] == len(provider.asked[0].body)
 
 
+def test_a_request_is_afterwards_what_it_was_before(client, provider, plain):
+    """It may be sent again, also by another transport."""
+    provider.will_say(plain({}))
+    request = client.build_request("POST", CHAT, files={"file": b"content"})
+    stream = request.stream
+    client.send(request)
+    assert request.stream is stream
+    client.send(request)
+    assert provider.asked[0].body == provider.asked[1].body
+
+
 def test_an_uploaded_file_is_recorded_as_it_was_sent(client, provider, recorded, plain, body_of, tmp_path):
     provider.will_say(plain({"text": "hello"}))
     (tmp_path / "a.wav").write_bytes(bytes(range(256)) * 300)

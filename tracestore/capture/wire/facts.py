@@ -120,8 +120,6 @@ def is_finished(body: bytes) -> bool:
     """Tell whether a stream of events came to its last one, where many readers stop, before its end."""
     start = body.rfind(b"\ndata:") + 1
     last = body[start:] if body.startswith(b"data:", start) else b""
-    if not last.endswith(b"\n"):  # it broke off within
-        return False
     data = last[len(b"data:") :].partition(b"\n")[0].strip()
     return data == _DONE or (_object(data) or {}).get("type") in _LAST_TYPES
 
