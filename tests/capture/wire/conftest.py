@@ -18,8 +18,8 @@ WAIT_S = 15.0
 class Answer:
     """What the provider says next, in pieces, each sent by itself.
 
-    One piece goes out with its length, more of them, or none, in chunks, which `ends` "broken" leaves
-    without their end, and "hangs" without another word. `head` "none" is a provider that never answers.
+    One piece goes out with its length, more of them, or none, in chunks. `ends` "broken" is a connection
+    that closes before the end, "hangs" one without another word. `head` "none" is a provider that never answers.
     A `gate` is passed before each piece, so that a client may take one before the next is sent.
     """
 
@@ -116,8 +116,8 @@ class Provider:
         if answer.head == "none":
             self._stopped.wait(WAIT_S)
             return False
-        is_one = len(answer.pieces) == 1 and answer.ends == "whole"
         headers = dict(answer.headers)
+        is_one = "content-length" in headers or (len(answer.pieces) == 1 and answer.ends == "whole")
         has_body = answer.status != 204 and answer.status != 304
         if has_body and is_one:
             headers.setdefault("content-length", str(len(answer.body)))

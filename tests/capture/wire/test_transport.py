@@ -216,14 +216,14 @@ def test_bytes_that_are_no_text_are_recorded_as_they_are(client, provider, recor
 
 def test_a_redirect_is_two_calls(client, provider, recorded, answer, plain):
     secret = "opaque-and-long-enough-to-be-a-key"
-    there = f"{provider.url}/there?key={secret}&alt=sse"
+    there = f"{provider.url}/there?key={secret}&alt=sse#access_token={secret}"
     provider.will_say(answer([b"moved"], status=307, headers={"location": there}), plain({"model": "m-2"}))
     assert client.post(CHAT, content=b"{}", follow_redirects=True).json() == {"model": "m-2"}
     assert [asked.path for asked in provider.asked] == [CHAT, f"/there?key={secret}&alt=sse"]
     first, second = recorded.records(kind="span-close")
     assert first["attributes"]["http.response.status_code"] == 307
     assert second["attributes"]["http.response.status_code"] == 200
-    masked = provider.url + "/there?key=opa…redacted…key&alt=sse"
+    masked = provider.url + "/there?key=opa…redacted…key&alt=sse#access_token=opa…redacted…key"
     assert first["attributes"]["http.response.header.location"] == masked
     assert recorded.records(kind="span-open")[1]["attributes"]["url.full"] == masked
     assert secret.encode() not in recorded.raw()

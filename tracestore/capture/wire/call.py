@@ -21,7 +21,7 @@ WIRE_MSG = "http.{}.wire"
 
 # Of a URL: an attribute may be called so.
 _SECRET_PARAMETERS = frozenset(("key", "sig", "signature", "token", "x-goog-signature"))
-_PARAMETER = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]*)")
+_PARAMETER = re.compile(r"(?<=[?&#])([^=&#]+)=([^&#]*)")
 _USER = re.compile(r"(?<=//)[^/?#]*@")
 _URL_HEADERS = frozenset(("location", "content-location", "referer"))
 _US_PER_MS = 1000
