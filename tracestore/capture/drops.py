@@ -1,6 +1,6 @@
 """What was not recorded: counted by reason, to the exact number."""
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Final, Literal, TypeAlias
 
 Reason: TypeAlias = Literal["queue_full", "disk", "too_large", "invalid"]
@@ -15,23 +15,44 @@ REASONS: Final[dict[Reason, str]] = {
 
 
 class Drops:
-    """Counts of what was dropped; not thread-safe, its owner holds a lock."""
+    """Counts of what was dropped; its owner holds a lock, through which only signal handlers come.
+
+    So a drop is noted in one step, and counted by whoever counts already: a sum that is interrupted
+    between its reading and its writing would lose what was added in between.
+    """
 
     def __init__(self) -> None:
-        self.ever: Counter[Reason] = Counter()
-        self._untold: Counter[Reason] = Counter()
+        self._noted: deque[Reason] = deque()
+        self._is_counting = False
+        self._ever: Counter[Reason] = Counter()
+        self._told: Counter[Reason] = Counter()
 
-    def count(self, reason: Reason, records: int = 1) -> bool:
-        """Count drops; tells whether they are the first ever."""
-        is_first = not self.ever
-        self.ever[reason] += records
-        self._untold[reason] += records
+    def note(self, reason: Reason) -> bool:
+        """Count one drop; tells whether it is the first ever."""
+        is_first = not self._ever and not self._noted
+        self._noted.append(reason)
+        self._count()
         return is_first
 
+    def ever(self) -> "Counter[Reason]":
+        """Return how many were dropped."""
+        self._count()
+        return self._ever.copy()
+
     def untold(self) -> "Counter[Reason]":
-        """Return a copy of what no record in the journal says yet."""
-        return self._untold.copy()
+        """Return how many were dropped that no record in the journal tells of."""
+        return self.ever() - self._told
 
     def told(self, counts: "Counter[Reason]") -> None:
-        """Take off what a record in the journal says now."""
-        self._untold -= counts
+        """Take note that a record in the journal tells of so many more."""
+        self._told += counts
+
+    def _count(self) -> None:
+        if self._is_counting:
+            return
+        self._is_counting = True
+        try:
+            while self._noted:
+                self._ever[self._noted.popleft()] += 1
+        finally:
+            self._is_counting = False

@@ -25,7 +25,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeAlias, get_args
@@ -87,7 +86,7 @@ class JournalQueue:
     def dropped(self) -> dict[Reason, int]:
         """How many records this process ever dropped, by reason."""
         with self._counting:
-            return dict(self._drops.ever)
+            return dict(self._drops.ever())
 
     def put(self, line: bytes) -> None:
         """Take one line, without its line end; it is appended later, or dropped and counted."""
@@ -110,7 +109,7 @@ class JournalQueue:
     def drop(self, reason: Reason) -> None:
         """Count a record that cannot be recorded, and warn of the first one."""
         with self._counting:
-            is_first = self._drops.count(reason)
+            is_first = self._drops.note(reason)
         if is_first:
             with suppress(Exception):  # whatever handlers the application has
                 import logging  # by now, seldom; it takes a tenth of the time that this package needs to start
@@ -153,7 +152,8 @@ class JournalQueue:
 
     def _start_over(self) -> None:
         self._counting = threading.RLock()  # a signal handler may put while its thread is in `put`
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()  # or append: it does not wait for the thread that it has interrupted
+        self._is_appending = False
         self._wakes: SimpleQueue[_Answer | None] = SimpleQueue()
         self._lines: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -218,7 +218,13 @@ class JournalQueue:
         if not self._writing.acquire(timeout=timeout_s):
             return False
         try:
-            return self._append_waiting() and (not is_synced or self._appender.sync())
+            if self._is_appending:  # by this very thread, which a signal handler has interrupted
+                return False
+            self._is_appending = True
+            try:
+                return self._append_waiting() and (not is_synced or self._appender.sync())
+            finally:
+                self._is_appending = False
         finally:
             self._writing.release()
 
@@ -245,13 +251,13 @@ class JournalQueue:
                 return True
 
     def _first_lines(self, count: int) -> list[bytes]:
-        with self._counting:
-            lines = list(islice(self._lines, min(count, _GROUP_LINES)))  # in one step: a signal handler may put
+        lines: list[bytes] = []
         size_bytes = 0
-        for number, line in enumerate(lines):
-            size_bytes += len(line)
-            if number and size_bytes > _GROUP_BYTES:
-                return lines[:number]
+        for number in range(min(count, _GROUP_LINES)):  # an iterator would fail when a signal handler puts
+            size_bytes += len(self._lines[number])
+            if lines and size_bytes > _GROUP_BYTES:
+                break
+            lines.append(self._lines[number])
         return lines
 
     def _tell_drops(self) -> bool:
