@@ -21,7 +21,7 @@ class Journal:
 
     def segments(self):
         """The segments in the order in which they were started."""
-        return sorted(self.path.glob("*.ndjson"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted(self.path.glob("[0-9]*.ndjson"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def records(self):
         """Every whole line; each has to be one record."""
@@ -132,8 +132,10 @@ def program(journal):
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            one.kill()
+        one.process.kill()
+        one.process.wait(20)
+        for pipe in (one.process.stdin, one.process.stdout, one.process.stderr):
+            pipe.close()
 
 
 @pytest.fixture
