@@ -50,6 +50,18 @@ def test_senseless_token_counts_do_not_break_the_views_for_all(memory_store, mak
         assert memory_store.sql(f"SELECT * FROM {view}").rows
 
 
+@pytest.mark.parametrize("step", [1, -1], ids=["as_recorded", "close_first"])
+def test_a_span_names_the_model_that_answered_and_else_the_one_that_was_asked(memory_store, make, step):
+    records = []
+    for span_id in ("s1", "s2"):
+        records.append(make.opened(span_id, turnId="t", attributes={"provider": "openai", "model": "gpt-4o"}))
+        answered = {"model": "gpt-4o-2024-08-06"} if span_id == "s1" else {"outputTokens": 1}
+        records.append(make.closed(span_id, turnId="t", attributes=answered))
+    memory_store.insert_records(records[::step])
+    rows = memory_store.sql("SELECT provider, model FROM requests ORDER BY span_id").rows
+    assert rows == [("openai", "gpt-4o-2024-08-06"), ("openai", "gpt-4o")]
+
+
 def test_requests_are_the_spans_with_a_model(memory_store, make):
     memory_store.insert_records([
         make.opened("r", turnId="t", attributes={"gen_ai.request.model": "m-1", "gen_ai.system": "acme"}),
