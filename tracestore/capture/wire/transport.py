@@ -5,7 +5,7 @@ library is recognised by the request, and none is imported here.
 """
 
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tracestore.capture.recorder import Recorder
 from tracestore.capture.span import Span
@@ -16,6 +16,18 @@ from tracestore.errors import InputInvalid
 
 _MAX_CONNECTIONS = 1000  # as in the clients of OpenAI and Anthropic; with the libraries' own 100, calls would wait
 _MAX_IDLE_CONNECTIONS = 100
+
+if TYPE_CHECKING:  # so that clients of either library take them; at run time it counts what they do
+    import httpx
+    import httpx2
+
+    class _Transport(httpx.BaseTransport, httpx2.BaseTransport):  # type: ignore[misc]  # each has a request of its own
+        """What a client wants its transport to be."""
+
+    class _AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):  # type: ignore[misc]
+        """The same for an asynchronous client."""
+else:
+    _Transport = _AsyncTransport = object
 
 
 class _Capturing:
@@ -43,7 +55,7 @@ class _Capturing:
         return self._wrapped
 
 
-class CaptureTransport(_Capturing):
+class CaptureTransport(_Capturing, _Transport):
     """Records each call of a client as a span ``provider.request``.
 
     ``OpenAI(http_client=DefaultHttpxClient(transport=CaptureTransport(recorder)))``. ``into`` is a recorder,
@@ -72,7 +84,7 @@ class CaptureTransport(_Capturing):
         if self._wrapped is not None:
             self._wrapped.close()
 
-    def __enter__(self) -> "CaptureTransport":
+    def __enter__(self) -> Self:
         if self._wrapped is not None:
             self._wrapped.__enter__()
         return self
@@ -82,7 +94,7 @@ class CaptureTransport(_Capturing):
             self._wrapped.__exit__(*about)
 
 
-class AsyncCaptureTransport(_Capturing):
+class AsyncCaptureTransport(_Capturing, _AsyncTransport):
     """`CaptureTransport` for an ``AsyncClient``; without ``wrapped`` it is an ``AsyncHTTPTransport``."""
 
     _DEFAULT = "AsyncHTTPTransport"
@@ -106,7 +118,7 @@ class AsyncCaptureTransport(_Capturing):
         if self._wrapped is not None:
             await self._wrapped.aclose()
 
-    async def __aenter__(self) -> "AsyncCaptureTransport":
+    async def __aenter__(self) -> Self:
         if self._wrapped is not None:
             await self._wrapped.__aenter__()
         return self
