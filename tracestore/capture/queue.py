@@ -101,10 +101,13 @@ class JournalQueue:
         if not is_taken:
             self.drop("disk" if self._appender.is_refused else "queue_full")
             return
-        if self._is_direct and not self._appender.is_refused:
-            self._append_now(_DIRECT_WAIT_S)
-        if not self._wake():
-            self._append_now(_DIRECT_WAIT_S)
+        try:
+            if self._is_direct and not self._appender.is_refused:
+                self._append_now(_DIRECT_WAIT_S)
+            if not self._wake():
+                self._append_now(_DIRECT_WAIT_S)
+        except Exception:  # a caller at the limit of recursion; it is taken, and waits
+            pass
 
     def drop(self, reason: Reason) -> None:
         """Count a record that cannot be recorded, and warn of the first one."""
@@ -125,7 +128,7 @@ class JournalQueue:
         what is queued stays so.
         """
         until_s = time.monotonic() + timeout_s
-        is_flushed = self._thread is None and not self._lines and not self._appender.is_refused
+        is_flushed = self._thread is None and not self._lines and self._appender.due_in_s() is None
         while not is_flushed and (left_s := until_s - time.monotonic()) > 0:
             is_flushed = self._ask(left_s)
         return is_flushed
@@ -134,11 +137,17 @@ class JournalQueue:
         """Flush, and let thread and segment go; a line that is put later starts both anew."""
         until_s = time.monotonic() + timeout_s
         is_flushed = self.flush(timeout_s)
-        thread, self._thread = self._thread, None
-        if thread is not None:
+        with self._counting:  # nobody starts another one in between
+            thread, self._thread = self._thread, None
             self._wakes.put(None)
+        if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, until_s - time.monotonic()))
         return is_flushed
+
+    def forget(self) -> None:
+        """Let thread and segment go as soon as all is appended: nobody is left who could put a line."""
+        self._is_forgotten = True
+        self._wakes.put(None)
 
     def end(self, timeout_s: float) -> None:
         """Flush as the process ends; what others still say as they end is appended as it comes."""
@@ -154,6 +163,7 @@ class JournalQueue:
         self._counting = threading.RLock()  # a signal handler may put while its thread is in `put`
         self._writing = threading.RLock()  # or append: it does not wait for the thread that it has interrupted
         self._is_appending = False
+        self._is_forgotten = False
         self._wakes: SimpleQueue[_Answer | None] = SimpleQueue()
         self._lines: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -189,10 +199,13 @@ class JournalQueue:
             self._thread = thread
             try:
                 thread.start()
-            except RuntimeError:  # the interpreter ends, or there are too many: lines are written as they come
+            except Exception:  # the interpreter ends, or there are too many: lines are written as they come
                 self._thread = None
                 self._is_direct = True
                 return False
+            except BaseException:  # an interrupt; the next line starts another, and this one, if it runs, ends
+                self._thread = None
+                raise
         return True
 
     def _run(self, wakes: "SimpleQueue[_Answer | None]") -> None:
@@ -207,29 +220,46 @@ class JournalQueue:
             is_last = self._thread is not threading.current_thread()
             if answer is None and not is_last:
                 time.sleep(_GATHER_S)
-            with self._writing:
-                is_done = self._append_waiting() and (answer is None or self._appender.sync())
-                if is_last:
-                    self._appender.close()
+            try:
+                with self._writing:
+                    is_done = self._append_waiting(is_synced=answer is not None)
+                    if is_done and self._is_forgotten:
+                        self._thread, is_last = None, True
+                    if is_last:
+                        self._appender.close()
+            except Exception:  # no memory, or a clock that fails: what waits is tried again
+                is_done = False
+                time.sleep(_RETRY_EVERY_S)
             if answer is not None:
                 answer.put(is_done)
+        with suppress(Empty):
+            while True:  # who asked too late asks the next thread
+                answer = wakes.get_nowait()
+                if answer is not None:
+                    answer.put(False)
 
     def _append_now(self, timeout_s: float, *, is_synced: bool = False) -> bool:
-        if not self._writing.acquire(timeout=timeout_s):
-            return False
+        writing = self._writing
         try:
-            if self._is_appending:  # by this very thread, which a signal handler has interrupted
-                return False
-            self._is_appending = True
-            try:
-                return self._append_waiting() and (not is_synced or self._appender.sync())
-            finally:
-                self._is_appending = False
-        finally:
-            self._writing.release()
+            return writing.acquire(timeout=timeout_s) and self._append_waiting(is_synced=is_synced)
+        finally:  # right away: an interrupt may come behind any call, also behind the one that took the lock
+            try:  # noqa: SIM105
+                writing.release()
+            except RuntimeError:  # it was not taken
+                pass
 
-    def _append_waiting(self) -> bool:
-        """Append what is queued by now, and what was dropped, and sync where it is time; the caller holds `_writing`.
+    def _append_waiting(self, *, is_synced: bool) -> bool:
+        """Append what is queued by now, and sync it when that is asked for; the caller holds `_writing`."""
+        if self._is_appending:  # by this very thread, which a signal handler, or a collected object, interrupts
+            return False
+        self._is_appending = True
+        try:
+            return self._append_lines() and (not is_synced or self._appender.sync())
+        finally:
+            self._is_appending = False
+
+    def _append_lines(self) -> bool:
+        """Append what is queued by now, and what was dropped, and sync where it is time.
 
         False: the disk refuses, and what is left waits.
         """

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
+from weakref import finalize
 
 from tracestore.capture import plain
 from tracestore.capture.appender import Fsync
@@ -55,6 +56,7 @@ class Recorder(Logs):
 
         queue = JournalQueue(path, clock.now_ms, tell, fsync=fsync, is_direct=is_direct, limit_bytes=queue_bytes)
         self.funnel = Funnel(queue, redaction or Redaction(), clock, new_id, in_context=in_context)
+        finalize(self.funnel, queue.forget).atexit = False  # the queue's thread holds the queue
         self._own = _own({}, extension_id=extension_id, conversation_id=conversation_id, turn_id=turn_id)
         self._span_id: str | None = None
 

@@ -1,0 +1,186 @@
+"""What goes wrong in the application in the midst of recording: nothing is lost by it, and nothing stands still."""
+
+import gc
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tracestore.capture import Clock, Recorder
+
+
+def journal_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "tracestore-journal"]
+
+
+@pytest.mark.parametrize("options", [{}, {"is_direct": True}])
+def test_recorders_that_are_forgotten_leave_no_thread_behind_and_lose_nothing(options, journal, until):
+    before = journal_threads()
+
+    for number in range(50):
+        Recorder(journal.path, extension_id="app", **options).child().info(str(number))
+    gc.collect()
+    until(lambda: journal_threads() == before)
+    assert sorted(map(int, journal.messages())) == list(range(50))
+
+
+def test_closing_while_others_begin_anew_leaves_one_thread(recorder_of, journal, until):
+    before = len(journal_threads())
+    recorder = recorder_of(journal.path)
+    made = [0] * 4
+
+    def work(thread):
+        for _ in range(400):
+            recorder.info("m")
+            recorder.close()
+            made[thread] += 1
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(len(made))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert recorder.close()
+    until(lambda: len(journal_threads()) == before)
+    assert len(journal.messages()) == sum(made)
+
+
+def test_an_object_that_records_as_it_is_collected_in_the_midst_of_an_append_loses_nothing(
+    recorder_of, journal, monkeypatch
+):
+    recorder = recorder_of(journal.path, is_direct=True)
+    appender = recorder.funnel.queue._appender
+    real, nested = appender.append, []
+
+    def append(lines):
+        appended = real(lines)
+        if lines and len(nested) < 100:
+            nested.append(len(nested))
+            recorder.info(f"collected {nested[-1]}")  # as __del__ may in any thread and at any moment
+        return appended
+
+    monkeypatch.setattr(appender, "append", append)
+    recorder.funnel.queue._is_direct = False  # so that it is the thread that appends
+    for number in range(100):
+        recorder.funnel.queue._is_direct = bool(number % 2)
+        recorder.info(f"plain {number}")
+        recorder.funnel.queue._is_direct = True
+        assert recorder.flush()
+    monkeypatch.undo()
+    assert recorder.flush()
+    told = journal.messages()
+    assert len(nested) == 100
+    assert set(told) == {f"{kind} {number}" for kind in ("plain", "collected") for number in range(100)}
+
+
+def test_a_clock_that_fails_while_drops_are_told_stops_no_recording(recorder_of, journal, until):
+    failing = []
+
+    def now_ns():
+        if failing and threading.current_thread() in journal_threads():
+            raise OSError("no time")
+        return 1_700_000_000_000_000_000
+
+    recorder = recorder_of(journal.path, clock=Clock(now_ns=now_ns))
+    assert recorder.flush()
+    recorder.info("first")
+    assert recorder.flush()
+    failing.append(True)
+    recorder.funnel.queue.drop("invalid")
+    recorder.info("second")
+    assert not recorder.flush(0.2)
+    failing.clear()
+    recorder.info("third")
+    assert recorder.flush()
+    assert journal.messages() == ["first", "second", "third"]
+    assert journal.told_drops() == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_thread_that_cannot_begin_begins_later(error, recorder_of, journal, monkeypatch):
+    recorder = recorder_of(journal.path)
+
+    def start(_thread):
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with suppress(KeyboardInterrupt):
+        recorder.info("first")
+    monkeypatch.undo()
+    recorder.info("second")
+    assert recorder.flush()
+    assert journal.messages() == ["first", "second"]
+    assert recorder.dropped == {}
+
+
+def test_without_any_thread_flush_makes_durable(recorder_of, journal, monkeypatch):
+    recorder = recorder_of(journal.path)
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    recorder.info("m")
+    appender = recorder.funnel.queue._appender
+    assert appender.due_in_s() is not None
+    assert recorder.flush()
+    assert appender.due_in_s() is None
+    assert journal.messages() == ["m"]
+
+
+@pytest.mark.parametrize("options", ["fsync='none'", "is_direct=True"])
+def test_a_caller_at_the_limit_of_recursion_is_counted_right(options, program, journal):
+    ended = program(
+        """
+        import sys
+        sys.setrecursionlimit(300)
+        made = 0
+        def work():
+            global made
+            made += 1
+            recorder.info(str(made))
+        def deeper():
+            work()
+            deeper()
+        for _ in range(50):
+            try:
+                deeper()
+            except RecursionError:
+                pass
+        sys.setrecursionlimit(1000)
+        assert recorder.flush()
+        print(sum(recorder.dropped.values()), made)
+    """,
+        f"extension_id='app', {options}",
+    ).ended()
+    assert ended[1] == 0, ended
+    dropped, made = map(int, ended[0].split())
+    assert len(journal.messages()) + dropped <= made
+    assert journal.told_drops() == dropped
+
+
+@pytest.mark.parametrize("options", ["is_direct=True", "is_direct=True, fsync='always'"])
+def test_an_interrupt_in_the_midst_of_direct_writes_stops_nothing(options, program, journal):
+    ended = program(
+        """
+        import signal
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        interrupts = number = 0
+        while interrupts < 2000:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0003)
+                while True:
+                    recorder.info(str(number))
+                    number += 1
+            except KeyboardInterrupt:
+                interrupts += 1
+        recorder.info("last")
+        assert recorder.flush(10)
+        print(number)
+        """,
+        f"extension_id='app', {options}",
+    ).ended()
+    assert ended[1:] == (0, ""), ended
+    messages = journal.messages()
+    assert messages[-1] == "last"
+    assert set(map(str, range(int(ended[0])))) <= set(messages)
