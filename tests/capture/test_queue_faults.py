@@ -76,11 +76,15 @@ def test_a_directory_that_was_removed_is_made_again_with_what_was_in_doubt(fsync
     assert recorder.dropped == {}
 
 
-def test_a_file_in_the_place_of_the_directory_is_waited_out(recorder, journal):
+def test_a_file_in_the_place_of_the_directory_is_warned_of_once_and_waited_out(recorder, journal, caplog):
     journal.path.parent.mkdir(parents=True)
     journal.path.touch()
     recorder.info("m")
-    assert not recorder.flush(0.2)
+    assert not recorder.flush(0.3)
+    warned = [record.getMessage() for record in caplog.records if record.name == "tracestore.capture"]
+    assert len(warned) == 1
+    assert f"{journal.path} takes no lines" in warned[0]
+    assert "Not a directory" in warned[0]
     journal.path.unlink()
     assert recorder.flush()
     assert journal.messages() == ["m"]

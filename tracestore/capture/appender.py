@@ -27,12 +27,14 @@ _UNSYNCED_LIMIT_BYTES = 16 * 1024 * 1024
 class Appender:
     """The appending end of a journal directory, which is made when it is missing; one thread at a time.
 
-    Nothing raises: ``is_refused`` tells whether the disk refused what was last asked of it.
+    Nothing raises: ``is_refused`` tells whether the disk refused what was last asked of it, ``refusal`` what it
+    said when it last did.
     """
 
     def __init__(self, directory: str | Path, now_ms: Callable[[], int], fsync: Fsync) -> None:
         self.directory = Path(os.path.abspath(directory))  # the application may change its own
         self.is_refused = False
+        self.refusal = ""
         self._writer = SegmentWriter(self.directory, now_ms)
         self._fsync = fsync
         self._path = ""
@@ -59,8 +61,8 @@ class Appender:
         """Make durable what was appended, unless fsync is ``none``; False when the disk refuses."""
         try:
             self._make_sure()
-        except StoreUnavailable:
-            self.is_refused = True
+        except StoreUnavailable as error:
+            self.is_refused, self.refusal = True, str(error)
             self._doubtful += self._unsynced
         else:
             self.is_refused = bool(self._doubtful)
@@ -89,9 +91,9 @@ class Appender:
     def _is_appended(self, lines: list[bytes]) -> bool:
         try:
             self._path = self._append_to_directory(lines)
-        except Exception:  # MemoryError, too: a line that waits is tried again, and a thread that died is not
+        except Exception as error:  # MemoryError, too: a line that waits is tried again, and a thread that died is not
             self.sync()  # the segment may be lost with this line, and what stands in it with the segment
-            self.is_refused = True
+            self.is_refused, self.refusal = True, str(error) or type(error).__name__
             return False
         self.is_refused = False
         self._unsynced += lines

@@ -7,8 +7,8 @@ writes what is queued; one that is killed loses at most those milliseconds. With
 caller appends, so that a line outlives the process at once; only while another line is being
 written, or synced, it is queued as well.
 
-While the disk refuses, lines wait in the queue, and the thread tries again. How many were dropped is
-itself a line, written as soon as there is room.
+While the disk refuses, lines wait in the queue; the thread says why, once, and tries again. How many
+were dropped is itself a line, written as soon as there is room.
 
 The journal's segments and their promise are those of `tracestore.journal`: a segment for each
 process and start, whole lines only. After a fork the child has an empty queue and starts a segment
@@ -114,11 +114,7 @@ class JournalQueue:
         with self._counting:
             is_first = self._drops.note(reason)
         if is_first:
-            with suppress(Exception):  # whatever handlers the application has
-                import logging  # by now, seldom; it takes a tenth of the time that this package needs to start
-
-                log = logging.getLogger("tracestore.capture")
-                log.warning("a record is dropped: %s; the journal will say how many were", REASONS[reason])
+            _warn("a record is dropped: %s; the journal will say how many were", REASONS[reason])
         self._wake()
 
     def flush(self, timeout_s: float) -> bool:
@@ -168,6 +164,7 @@ class JournalQueue:
         self._lines: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._drops = Drops()
+        self._has_warned_of_disk = False
         self._appender = self._new_appender()
         self._thread = None
 
@@ -230,6 +227,7 @@ class JournalQueue:
             except Exception:  # no memory, or a clock that fails: what waits is tried again
                 is_done = False
                 time.sleep(_RETRY_EVERY_S)
+            self._warn_of_disk()
             if answer is not None:
                 answer.put(is_done)
         with suppress(Empty):
@@ -237,6 +235,13 @@ class JournalQueue:
                 answer = wakes.get_nowait()
                 if answer is not None:
                     answer.put(False)
+
+    def _warn_of_disk(self) -> None:
+        """Say, the first time, why nothing is written: nobody would find out about a wrong path otherwise."""
+        if self._appender.is_refused and not self._has_warned_of_disk:
+            self._has_warned_of_disk = True
+            said = "the journal %s takes no lines: %s; they wait in memory, and are lost when the process ends first"
+            _warn(said, self._appender.directory, self._appender.refusal)
 
     def _append_now(self, timeout_s: float, *, is_synced: bool = False) -> bool:
         writing = self._writing
@@ -301,6 +306,13 @@ class JournalQueue:
         with self._counting:
             self._drops.told(untold)
         return True
+
+
+def _warn(message: str, *args: object) -> None:
+    with suppress(Exception):  # whatever handlers the application has
+        import logging  # by now, seldom; it takes a tenth of the time that this package needs to start
+
+        logging.getLogger("tracestore.capture").warning(message, *args)
 
 
 def _flush_when_multiprocessing_ends(queue: JournalQueue) -> None:
