@@ -1,8 +1,10 @@
 """Secrets in every place where an application can put one: none gets into the files of a journal."""
 
+import dataclasses
 import gzip
 import json
 import logging
+import types
 import zlib
 
 import pytest
@@ -12,6 +14,14 @@ from tracestore.capture import CaptureTransport, JournalHandler, Recorder, Redac
 
 KINDS = pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 OPAQUE = "Zq7Xw9Kp-opaque"
+
+
+@dataclasses.dataclass
+class Held:
+    """What an application may hold a secret in."""
+
+    api_key: str
+    more: object = None
 
 
 @pytest.fixture
@@ -43,6 +53,8 @@ def test_no_secret_of_a_record_reaches_the_journal(secret, recorder, written):
     recorder.warn("nested", nested={"a": [{"b": secret, secret: 1}], "data": secret.encode()}, data=secret.encode())
     recorder.error("bodies", body={"messages": [{"content": secret, "inner": json.dumps({"k": f"\n{secret}"})}]})
     recorder.debug("bytes", body=b"\xff\x00" + secret.encode() + b"\xff")
+    held = secret.encode(), bytearray(secret.encode()), memoryview(secret.encode())
+    recorder.debug("bytes within", body=[{"file": held}, Held(secret, held)], files=held, held=Held(secret, held))
     recorder.debug("long", text=f"{'x' * 5000} {secret}", **{f"{'n ' * 2500}{secret}": secret})
     recorder.debug("many", **{f"a{n}": secret for n in range(1000)})
     with recorder.child(conversation_id=secret, extension_id=secret).span(secret, {"a": secret}, secret) as span:
@@ -50,7 +62,7 @@ def test_no_secret_of_a_record_reaches_the_journal(secret, recorder, written):
         span.add_link(secret, secret, reason=secret)
         span.log(secret, secret)
         span.end(RuntimeError(f"it failed with {secret}"), {"at": {"end": secret}}, body=secret.encode())
-    written(12)
+    written(13)
 
 
 @KINDS
@@ -93,10 +105,11 @@ def test_nothing_with_a_secret_name_reaches_the_journal(recorder, written):
     recorder.info("flat", password=OPAQUE, api_key=OPAQUE, pin=71234567, **{"http.request.header.cookie": OPAQUE})
     recorder.info("nested", headers={"Authorization": OPAQUE, "X-Api-Key": [OPAQUE]}, env=[{"OPENAI_API_KEY": OPAQUE}])
     recorder.info("body", body=json.dumps({"pin": OPAQUE, "text": json.dumps({"pin": f'"{OPAQUE}"'})}))
+    recorder.info("objects", held=Held(OPAQUE), view=types.MappingProxyType({"password": OPAQUE}))
     with recorder.span("step") as span:
         span.set_attributes({"request": {"headers": {"authorization": OPAQUE}}})
         span.end(None, {"response": {"set-cookie": OPAQUE}})
-    lines = written(5)
+    lines = written(6)
     assert json.loads(lines[2]["body"])["pin"] == "Zq7…redacted…que"
 
 

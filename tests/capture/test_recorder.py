@@ -149,9 +149,9 @@ def cycle():
     return found
 
 
-def deep():
+def deep(levels):
     found = []
-    for _ in range(10_000):
+    for _ in range(levels):
         found = [found]
     return found
 
@@ -159,7 +159,8 @@ def deep():
 ODD = {
     "nothing": None, "not a number": float("nan"), "infinity": float("-inf"), "surrogate": "\ud800",
     "bytes": b"\xff\x00", "dataclass": Point(1, Broken()), "huge": 10**5000, "2**70": 2**70, "2**64": -(2**64),
-    "cycle": cycle(), "deep": deep(), "broken": Broken(), "broken float": BrokenFloat(1.5), "broken int": BrokenInt(3),
+    "cycle": cycle(), "deep": deep(950), "deeper": deep(2000), "deepest": deep(10_000),
+    "broken": Broken(), "broken float": BrokenFloat(1.5), "broken int": BrokenInt(3),
     "broken mapping": BrokenMapping(a=1), "text": Text("x"), "says text": SaysText(), "enum": Color.RED,
     "set": {1}, "range": range(3), "class": Broken, "function": cycle, "complex": 1j, "odd names": {(1, 2): 3},
     "2,000 attributes": {f"n{n}": n for n in range(2000)}, "1 MB": "x" * 1_000_000,

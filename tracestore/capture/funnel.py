@@ -40,8 +40,7 @@ class Funnel:
         """
         try:
             if body is not None:
-                body = plain.body(body)
-                record["body"] = self.redaction.data(body) if isinstance(body, bytes) else body
+                record["body"] = plain.body(body, self.redaction.data)
             records = with_attributes(record, self._flat(attributes)) if attributes else [record]
             for each in records:
                 self.queue.put(self._line(each))
@@ -70,8 +69,8 @@ class Funnel:
     def _masked(self, value: object) -> object:
         """Return what is within a value, masked while its names and bytes are still to be seen."""
         try:
-            return self.redaction.value(value)
-        except Exception:  # one that holds itself, or fails when it is asked what it holds
+            return self.redaction.value(plain.builtins(value))
+        except Exception:  # too deep
             return plain.text(value)
 
     def _line(self, record: Members) -> bytes:

@@ -1,14 +1,17 @@
 """Values of any kind, as an application holds them, as what a record can hold. Nothing here raises."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 import msgspec
 
 from tracestore.record import Scalar, text_of
 
 _SCALARS = frozenset((str, float, bool, type(None)))
+_KEPT = (bytes, bytearray, memoryview, Decimal)
 _INTEGER_BITS = 1024
 """Of an integer that is written as a number: no double holds a longer one, and few readers do."""
 
@@ -32,6 +35,14 @@ def json_of(value: object) -> str:
             return json.dumps(value, default=text)
         except Exception:
             return text(value)
+
+
+def builtins(value: object) -> Any:
+    """Return what JSON can say of a value, as mappings, lists and scalars; bytes and decimals as they are."""
+    try:
+        return msgspec.to_builtins(value, builtin_types=_KEPT, str_keys=True, enc_hook=_opened)
+    except Exception:  # it holds itself, or fails when it is asked what it holds
+        return text(value)
 
 
 def scalar(value: object, masked: Callable[[object], object]) -> Scalar:
@@ -66,13 +77,38 @@ def attributes(values: object, masked: Callable[[object], object]) -> dict[str, 
     return {"attributes": scalar(values, masked)}
 
 
-def body(value: object) -> str | bytes:
-    """Return a body: text as it is, bytes as text where they are text, anything else as JSON."""
+def body(value: object, masked: Callable[[bytes], bytes]) -> str | bytes:
+    """Return a body: text as it is, bytes as text where they are text, anything else as JSON.
+
+    ``masked`` is asked for bytes that become base64, in which a secret is no longer to be seen.
+    """
     if type(value) is str:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
-        return text_of(bytes(value))
-    return text(value) if isinstance(value, str) else json_of(value)
+        content = text_of(bytes(value))
+        return masked(content) if isinstance(content, bytes) else content
+    if isinstance(value, str):
+        return text(value)
+    try:
+        return json_of(_with_bytes(builtins(value), masked))
+    except RecursionError:  # JSON may be deeper than a function may call itself
+        return text(value)
+
+
+def _with_bytes(value: Any, masked: Callable[[bytes], bytes]) -> Any:
+    """Return builtins whose bytes have been masked."""
+    if isinstance(value, dict):
+        return {name: _with_bytes(item, masked) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_bytes(item, masked) for item in value]
+    return masked(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else value
+
+
+def _opened(value: object) -> object:
+    """Return what is in a mapping or sequence that is none of Python's own, and the text of anything else."""
+    if isinstance(value, Mapping):
+        return dict(value.items())
+    return list(value) if isinstance(value, Sequence) else text(value)
 
 
 def _is_plain_text(encoded: str) -> bool:
@@ -80,4 +116,4 @@ def _is_plain_text(encoded: str) -> bool:
     return encoded[:1] == '"' == encoded[-1:] and len(encoded) > 1 and "\\" not in encoded and '"' not in encoded[1:-1]
 
 
-_encode = msgspec.json.Encoder(enc_hook=text, decimal_format="number").encode
+_encode = msgspec.json.Encoder(enc_hook=_opened, decimal_format="number").encode
