@@ -90,6 +90,15 @@ def test_the_last_value_of_an_attribute_counts(recorder, journal):
     assert closes(journal)[0]["attributes"] == {"a": 2, "b": 3}
 
 
+def test_attributes_are_recorded_as_they_were_when_they_were_set(recorder, journal):
+    seen = ["first"]
+    with recorder.span("step") as span:
+        span.set_attributes({"before": seen}, more=seen)
+        seen.append("later")
+    recorder.flush()
+    assert closes(journal)[0]["attributes"] == {"before": '["first"]', "more": '["first"]'}
+
+
 def test_links_hold_what_is_known(recorder, journal):
     with recorder.span("step") as span:
         span.add_link("s1")

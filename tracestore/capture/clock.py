@@ -17,6 +17,11 @@ def random_hex(size_bytes: int) -> str:
     return os.urandom(size_bytes).hex()
 
 
+def ms_of(duration_ns: int) -> float:
+    """Return nanoseconds as milliseconds, to the microsecond."""
+    return duration_ns // _NS_PER_US / _US_PER_MS
+
+
 class Clock(NamedTuple):
     """What time it is, in nanoseconds since 1970, and a count of nanoseconds that never goes back."""
 
@@ -25,7 +30,7 @@ class Clock(NamedTuple):
 
     def timestamp_ms(self) -> float:
         """Return milliseconds since 1970, to the microsecond, which is what a double holds."""
-        return self.now_ns() // _NS_PER_US / _US_PER_MS
+        return ms_of(self.now_ns())
 
     def now_ms(self) -> int:
         """Return whole milliseconds since 1970."""

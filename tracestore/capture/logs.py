@@ -9,7 +9,7 @@ from tracestore.record.attributes import Members
 Level: TypeAlias = Literal["debug", "info", "warn", "error"]
 
 _LEVELS: Final = frozenset(get_args(Level))
-_ID_BYTES = 8
+LOG_ID_BYTES = 8
 
 
 class Logs:
@@ -53,7 +53,7 @@ class Logs:
             **own,
             "level": level,
             "msg": plain.text(msg),
-            "id": self.funnel.new_id(_ID_BYTES),  # two events that read alike in one microsecond stay two
+            "id": self.funnel.new_id(LOG_ID_BYTES),  # two events that read alike in one microsecond stay two
         }
         if span_id is not None:
             record["spanId"] = span_id

@@ -11,10 +11,10 @@ from tracestore.capture.clock import Clock, NewId, random_hex
 from tracestore.capture.current import current_span
 from tracestore.capture.drops import Reason
 from tracestore.capture.funnel import Funnel, line_of_drops
-from tracestore.capture.logs import Logs
+from tracestore.capture.logs import LOG_ID_BYTES, Logs
 from tracestore.capture.queue import QUEUE_LIMIT_BYTES, JournalQueue
 from tracestore.capture.redaction import Redaction
-from tracestore.capture.span import SPAN_ID_BYTES, Span
+from tracestore.capture.span import Attributes, Span
 from tracestore.errors import InputInvalid
 from tracestore.record.attributes import Members
 
@@ -52,7 +52,7 @@ class Recorder(Logs):
             raise InputInvalid(f"extension_id: wanted a name of who records, found {extension_id!r:.40}")
 
         def tell(counts: "Counter[Reason]") -> bytes:
-            return line_of_drops(counts, extension_id, clock.timestamp_ms(), new_id(SPAN_ID_BYTES))
+            return line_of_drops(counts, extension_id, clock.timestamp_ms(), new_id(LOG_ID_BYTES))
 
         queue = JournalQueue(path, clock.now_ms, tell, fsync=fsync, is_direct=is_direct, limit_bytes=queue_bytes)
         self.funnel = Funnel(queue, redaction or Redaction(), clock, new_id, in_context=in_context)
@@ -83,8 +83,8 @@ class Recorder(Logs):
         child._span_id = self._span_id if parent_span_id is None else plain.text(parent_span_id)
         return child
 
-    def span(self, name: str, attributes: object = None, body: object = None) -> Span:
-        """Open a span, with attributes (a mapping) and body (text, bytes, or what JSON can say) known by now."""
+    def span(self, name: str, attributes: Attributes = None, body: object = None) -> Span:
+        """Open a span, with attributes and body (text, bytes, or what JSON can say) as far as they are known."""
         own, parent_id = self._where()
         return Span(self.funnel, own, parent_id, name, attributes, body)
 

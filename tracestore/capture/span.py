@@ -1,21 +1,22 @@
 """A timed unit of work, written when it opens and again when it closes: a crash leaves the truth."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TypeAlias
 
 from tracestore.capture import plain
+from tracestore.capture.clock import ms_of
 from tracestore.capture.current import Place, enter, leave
 from tracestore.capture.funnel import Funnel
 from tracestore.capture.logs import Logs
 from tracestore.record import Scalar
 from tracestore.record.attributes import Members
 
+Attributes: TypeAlias = Mapping[str, object] | None
 Error: TypeAlias = BaseException | str | bool | None
 
 SPAN_ID_BYTES = 8
 TURN_ID_BYTES = 16
-_NS_PER_US = 1000
-_US_PER_MS = 1000
 
 
 class Span(Logs):
@@ -27,7 +28,7 @@ class Span(Logs):
     """
 
     def __init__(
-        self, funnel: Funnel, own: Members, parent_id: str | None, name: str, attributes: object, body: object
+        self, funnel: Funnel, own: Members, parent_id: str | None, name: str, attributes: Attributes, body: object
     ) -> None:
         self.funnel = funnel
         self._own = own if "turnId" in own else {**own, "turnId": funnel.new_id(TURN_ID_BYTES)}
@@ -62,9 +63,9 @@ class Span(Logs):
         """The id of the conversation it is part of, if any."""
         return self._own.get("conversationId")
 
-    def set_attributes(self, attributes: object = None, /, **more: object) -> None:
-        """Add attributes, which are written when the span closes; the last value of a name counts."""
-        self._attributes |= self.funnel.scalars(attributes) | more
+    def set_attributes(self, attributes: Attributes = None, /, **more: object) -> None:
+        """Add attributes as they are now, written when the span closes; the last value of a name counts."""
+        self._attributes |= self.funnel.scalars(attributes) | self.funnel.scalars(more)
 
     def add_link(self, span_id: str, turn_id: str | None = None, reason: str | None = None) -> None:
         """Say that this span has to do with one elsewhere; written when the span closes."""
@@ -72,11 +73,11 @@ class Span(Logs):
         known = {name: plain.text(value) for name, value in about.items() if value is not None}
         self._links.append({"spanId": plain.text(span_id), **known})
 
-    def child(self, name: str, attributes: object = None, body: object = None) -> "Span":
+    def child(self, name: str, attributes: Attributes = None, body: object = None) -> "Span":
         """Open a span inside this one."""
         return Span(self.funnel, self._own, self._span_id, name, attributes, body)
 
-    def end(self, error: Error = None, attributes: object = None, body: object = None) -> None:
+    def end(self, error: Error = None, attributes: Attributes = None, body: object = None) -> None:
         """Close the span; ``error`` is the exception, a text, or True. Once: a second call changes nothing."""
         if self._is_ended:
             return
@@ -88,7 +89,7 @@ class Span(Logs):
             "timestamp": self.funnel.clock.timestamp_ms(),
             **self._own,
             **self._half,
-            "durationMs": max(0, duration_ns) // _NS_PER_US / _US_PER_MS,
+            "durationMs": ms_of(max(0, duration_ns)),
             "status": "error" if is_error else "ok",
         }
         if self._links:
