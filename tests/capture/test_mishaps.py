@@ -1,12 +1,13 @@
 """What goes wrong in the application in the midst of recording: nothing is lost by it, and nothing stands still."""
 
 import gc
+import logging
 import threading
 from contextlib import suppress
 
 import pytest
 
-from tracestore.capture import Clock, Recorder
+from tracestore.capture import Clock, JournalHandler, Recorder
 
 
 def journal_threads():
@@ -184,3 +185,12 @@ def test_an_interrupt_in_the_midst_of_direct_writes_stops_nothing(options, progr
     messages = journal.messages()
     assert messages[-1] == "last"
     assert set(map(str, range(int(ended[0])))) <= set(messages)
+
+
+@pytest.mark.parametrize(
+    "unusual", [{"exc_info": True}, {"exc_info": (1, 2, 3)}, {"levelno": "INFO"}, {"name": None}, {"levelno": None}]
+)
+def test_a_log_message_that_logging_would_not_make_is_dropped_and_counted(unusual, recorder):
+    handler = JournalHandler(recorder)
+    handler.handle(logging.makeLogRecord({"name": "library", "levelno": logging.ERROR, **unusual}))
+    assert recorder.dropped == {"invalid": 1}

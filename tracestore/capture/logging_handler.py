@@ -30,8 +30,13 @@ class JournalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Record one message; one of our own would come back for ever."""
-        if record.name == _OWN_LOGGER or record.name.startswith(f"{_OWN_LOGGER}."):
-            return
+        try:
+            if record.name.partition(".")[0] != _OWN_LOGGER:
+                self._record(record)
+        except Exception:  # somebody made it with what none of `logging` has: a level of text, no exception
+            self._into.funnel.queue.drop("invalid")
+
+    def _record(self, record: logging.LogRecord) -> None:
         msg: object = record.msg
         with suppress(Exception):  # arguments that do not fit its format
             msg = record.getMessage()

@@ -82,7 +82,7 @@ def test_a_response_that_is_closed_unread(client, provider, recorded, answer):
     assert ended(recorded) == ("ok", None, False, None)
 
 
-def test_a_response_that_is_forgotten_leaves_its_span_open(client, provider, recorded, answer):
+def test_while_nobody_reads_or_closes_a_response_its_span_is_open(client, provider, recorded, answer):
     provider.will_say(answer([b"never read"], headers=SSE))
     response = client.send(client.build_request("POST", CHAT, content=b"{}"), stream=True)
     assert recorded.opened()

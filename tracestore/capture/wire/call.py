@@ -27,6 +27,7 @@ _URL_HEADERS = frozenset(("location", "content-location", "referer"))
 _US_PER_MS = 1000
 _NS_PER_US = 1000
 _FIRST_ERROR_STATUS = 400
+_STATUS_WITHOUT_BODY = (204, 304)
 _P = ParamSpec("_P")
 
 
@@ -143,6 +144,8 @@ class ProviderCall:
 
     def _has_all(self) -> bool:
         """Tell whether as much came as the head of the response announced."""
+        if self._request.method == "HEAD" or self._response.status_code in _STATUS_WITHOUT_BODY:
+            return True
         length: str | None = self._response.headers.get("content-length")
         return length is not None and length.isdecimal() and self._received.size_bytes >= int(length)
 

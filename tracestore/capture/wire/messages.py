@@ -21,7 +21,7 @@ class Packed(NamedTuple):
 def library_of(message: Any) -> Any:
     """Return the library that a request or response is of: ``httpx``, or one that has the same classes."""
     packages = (kind.__module__.partition(".")[0] for kind in type(message).__mro__)  # an application's own come first
-    return next(sys.modules[package] for package in packages if hasattr(sys.modules[package], "SyncByteStream"))
+    return next(sys.modules[package] for package in packages if hasattr(sys.modules.get(package), "SyncByteStream"))
 
 
 def content_of(message: Any) -> bytes | None:

@@ -1,5 +1,6 @@
 """Bodies on their way: each chunk goes through as it is, and the call hears of it."""
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -35,6 +36,9 @@ class _Received:
         finally:
             self._call.end(is_cut=True)
 
+    def __del__(self) -> None:
+        _forgotten(self._call)
+
 
 class _ReceivedAsync:
     """`_Received` in an event loop."""
@@ -61,6 +65,9 @@ class _ReceivedAsync:
             await self._stream.aclose()
         finally:
             self._call.end(is_cut=True)
+
+    def __del__(self) -> None:
+        _forgotten(self._call)
 
 
 class _Sent:
@@ -93,6 +100,12 @@ class _SentAsync:
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _forgotten(call: ProviderCall) -> None:
+    """End a call whose response was never closed; not while the interpreter ends, and modules are gone."""
+    if not sys.is_finalizing():
+        call.end(is_cut=True)
 
 
 def listen_to_response(response: Any, call: ProviderCall, *, is_async: bool) -> None:

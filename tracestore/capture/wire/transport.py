@@ -39,20 +39,26 @@ class _Capturing:
         if not isinstance(into, Recorder | Span):
             raise InputInvalid(f"into: wanted a Recorder or a Span, found {into!r:.60}")
         self._into = into
-        self._wrapped = wrapped
+        self._given = wrapped
+        self._made: dict[str, Any] = {}
         self._making = Lock()
 
     def _transport(self, request: Any) -> Any:
-        """Return the wrapped transport; the first request says of which library it is, where none was given."""
-        if self._wrapped is None:
-            with self._making:
-                if self._wrapped is None:
-                    library = library_of(request)
-                    limits = library.Limits(
-                        max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS
-                    )
-                    self._wrapped = getattr(library, self._DEFAULT)(limits=limits)
-        return self._wrapped
+        """Return the wrapped transport; where none was given, one of the library that the request is of."""
+        if self._given is not None:
+            return self._given
+        library = library_of(request)
+        with self._making:
+            if library.__name__ not in self._made:
+                limits = library.Limits(
+                    max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_IDLE_CONNECTIONS
+                )
+                self._made[library.__name__] = getattr(library, self._DEFAULT)(limits=limits)
+            return self._made[library.__name__]
+
+    def _wrapped(self) -> list[Any]:
+        """Return the transports that make the calls."""
+        return list(self._made.values()) if self._given is None else [self._given]
 
 
 class CaptureTransport(_Capturing, _Transport):
@@ -81,17 +87,17 @@ class CaptureTransport(_Capturing, _Transport):
 
     def close(self) -> None:
         """Close the connections."""
-        if self._wrapped is not None:
-            self._wrapped.close()
+        for wrapped in self._wrapped():
+            wrapped.close()
 
     def __enter__(self) -> Self:
-        if self._wrapped is not None:
-            self._wrapped.__enter__()
+        for wrapped in self._wrapped():
+            wrapped.__enter__()
         return self
 
     def __exit__(self, *about: Any) -> None:
-        if self._wrapped is not None:
-            self._wrapped.__exit__(*about)
+        for wrapped in self._wrapped():
+            wrapped.__exit__(*about)
 
 
 class AsyncCaptureTransport(_Capturing, _AsyncTransport):
@@ -115,14 +121,14 @@ class AsyncCaptureTransport(_Capturing, _AsyncTransport):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._wrapped is not None:
-            await self._wrapped.aclose()
+        for wrapped in self._wrapped():
+            await wrapped.aclose()
 
     async def __aenter__(self) -> Self:
-        if self._wrapped is not None:
-            await self._wrapped.__aenter__()
+        for wrapped in self._wrapped():
+            await wrapped.__aenter__()
         return self
 
     async def __aexit__(self, *about: Any) -> None:
-        if self._wrapped is not None:
-            await self._wrapped.__aexit__(*about)
+        for wrapped in self._wrapped():
+            await wrapped.__aexit__(*about)
