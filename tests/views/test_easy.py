@@ -230,6 +230,20 @@ def test_two_spans_under_one_id_are_shown_as_the_earliest_and_said_to_be_two() -
     assert render_easy_view(events) == "- first 9ms {k=1} (opened 2x)\n  - in"
 
 
+def test_a_captured_call_shows_its_model_then_why_it_failed_or_its_tokens() -> None:
+    asked = {"provider": "openai", "requestBytes": 65, "model": "m", "http.request.method": "POST"}
+    events = [
+        opened(0, "good", "provider.request", attributes=asked),
+        closed(5, "good", 5, attributes={"http.response.status_code": 200, "inputTokens": 9, "outputTokens": 2}),
+        opened(10, "bad", "provider.request", attributes=asked),
+        closed(15, "bad", 5, "error", attributes={"http.response.status_code": 429, "error.message": "HTTP 429: slow"}),
+    ]
+    assert render_easy_view(events).splitlines() == [
+        '- provider.request 5ms {model="m", inputTokens=9, outputTokens=2}',
+        '- provider.request 5ms ERR {model="m", error.message="HTTP 429: slow", provider="openai"}',
+    ]
+
+
 def test_attributes_are_merged_and_the_first_three_shown_in_json_notation() -> None:
     events = [
         opened(0, "s", attributes={"a": 1, "b": True}),

@@ -12,9 +12,9 @@
   nanosecond keeps the order of insertion. Below 100 levels the indentation stops and the line
   gives its level: ``- (level 101) NAME``.
 - Attributes are those of the open, then the close's new ones; where both have a key, the close's
-  value wins. What OpenTelemetry's conventions call model, tool and tokens comes first; what the
-  receiver adds about the transport (``otlp.``, ``resource.``, ``scope.``) is not shown. Strings longer
-  than 20 characters are cut to 17 and ``...``.
+  value wins. Model, tool, error and tokens come first, as capture and as OpenTelemetry's conventions
+  call them; what the receiver adds about the transport (``otlp.``, ``resource.``, ``scope.``) is not
+  shown. Strings longer than 20 characters are cut to 17 and ``...``.
 - Links follow the body as ``-> SPAN (reason)``, with their turn ``-> TURN/SPAN``, at most three,
   then how many more: ``-> s1, s2, s3, +4``.
 - Marks come last. ``(orphan of P)``: the parent is not in the turn; shown at the root.
@@ -44,13 +44,14 @@ ATTRIBUTES_SHOWN = 3
 SHOWN_FIRST = {
     name: rank
     for rank, name in enumerate([
-        "gen_ai.request.model", "llm.model_name", "embedding.model_name", "llm.request.model",
-        "gen_ai.tool.name", "tool.name",
-        "gen_ai.usage.input_tokens", "llm.token_count.prompt", "llm.usage.prompt_tokens",
-        "gen_ai.usage.output_tokens", "llm.token_count.completion", "llm.usage.completion_tokens",
+        "model", "gen_ai.request.model", "llm.model_name", "embedding.model_name", "llm.request.model",
+        "tool", "gen_ai.tool.name", "tool.name",
+        "error.type", "error.message",
+        "inputTokens", "gen_ai.usage.input_tokens", "llm.token_count.prompt", "llm.usage.prompt_tokens",
+        "outputTokens", "gen_ai.usage.output_tokens", "llm.token_count.completion", "llm.usage.completion_tokens",
     ])
 }  # fmt: skip
-"""An exporter sorts attributes by nothing that helps: of twenty the first three were media types."""
+"""Nobody sorts attributes by what helps: of an exporter's twenty the first three were media types."""
 NOT_SHOWN = ("otlp.", "resource.", "scope.")
 LINKS_SHOWN = 3
 STRING_SHOWN = 20
