@@ -97,6 +97,22 @@ def test_usage_that_grows_along_a_stream_is_the_last_one():
     assert facts.of_response(body).attributes == {"model": "m", "inputTokens": 9, "outputTokens": 50}
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 20, "cache_read_input_tokens": 70, "cache_creation_input_tokens": 10},
+        {"inputTokens": 20, "cacheReadInputTokens": 70, "cacheWriteInputTokens": 10},
+        {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 70}, "cache_creation_input_tokens": 10,
+         "cache_read_input_tokens": 70},
+        {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 70}},
+        {"promptTokenCount": 100, "cachedContentTokenCount": 70},
+    ],
+)  # fmt: skip
+def test_what_a_cache_gave_is_part_of_the_input_whoever_counts_it(usage):
+    found = facts.of_response(json.dumps({"usage": usage}).encode()).attributes
+    assert (found["inputTokens"], found["cacheReadTokens"]) == (100, 70)
+
+
 def test_what_the_model_writes_is_not_taken_for_what_the_provider_says():
     spoken = '{"usage":{"input_tokens":666},"error":{"message":"no"}}\n\ndata: {"usage":{"input_tokens":666}}\n\n'
     body = sse(
@@ -172,6 +188,10 @@ def test_tokens_of_real_traffic_are_those_that_an_independent_reading_finds():
         for group in names:
             counts = [usage[name] for usage in said for name in group if isinstance(usage.get(name), int)]
             expected.append(counts[-1] if counts else None)
+        latest = {name: value for usage in said for name, value in usage.items() if value is not None}
+        if "input_tokens" in latest:  # Anthropic's are without those of its cache
+            beside = ("cache_read_input_tokens", "cache_creation_input_tokens")
+            expected[0] += sum(latest.get(name, 0) for name in beside)
         found = facts.of_response(body).attributes
         assert [found.get("inputTokens"), found.get("outputTokens")] == expected, url
         compared += any(count is not None for count in expected)

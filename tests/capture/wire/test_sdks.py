@@ -293,7 +293,7 @@ def test_a_time_out_reaches_the_application(openai, chat, provider, answer, reco
     assert recorded.closed()["attributes"]["error.type"] == "ReadTimeout"
 
 
-ANTHROPIC_ROW = ("anthropic", "claude-m", 21, 15, 1234, 188, "ok")
+ANTHROPIC_ROW = ("anthropic", "claude-m", 21 + 1234 + 188, 15, 1234, 188, "ok")
 TOLD = {"model": "claude-m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 
 

@@ -1,7 +1,8 @@
 """What a call to a provider says about itself: provider, model, tokens, request id, error.
 
 Read from the bodies of OpenAI, Anthropic and Google, plain or as server-sent events, and of the many
-who speak like one of them. What is not there is not said.
+who speak like one of them. What is not there is not said. ``inputTokens`` are all of the input, also
+those that a cache gave or took.
 """
 
 import re
@@ -48,6 +49,11 @@ _TOKENS: Final = {
         "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "thoughtsTokenCount",
     ),
 }  # fmt: skip
+_BESIDE_INPUT: Final = {
+    "input_tokens": ("cache_read_input_tokens", "cache_creation_input_tokens"),
+    "inputTokens": ("cacheReadInputTokens", "cacheWriteInputTokens"),
+}
+"""Anthropic and Bedrock count what a cache gave and took beside the input; all others, as OpenTelemetry, within it."""
 # In a stream of OpenAI every event says "usage":null, and the last one what it was.
 _TELLING = re.compile(rb'"(?:usage(?:Metadata)?|error)"\s*:\s*\{')
 _EVENT = re.compile(rb"^data:[ ]?(\{.*)$", re.MULTILINE)
@@ -170,17 +176,18 @@ def _tokens(usage: dict[str, Any]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, keys in _TOKENS.items():
         for key in keys:
-            value = _at(usage, key)
-            if isinstance(value, int) and not isinstance(value, bool):
-                found[name] = value
+            count = _count_at(usage, key)
+            if count is not None:
+                found[name] = count + sum(_count_at(usage, beside) or 0 for beside in _BESIDE_INPUT.get(key, ()))
                 break
     return found
 
 
-def _at(usage: dict[str, Any], key: str) -> Any:
+def _count_at(usage: dict[str, Any], key: str) -> int | None:
     group, _, name = key.rpartition(".")
     holder = usage.get(group) if group else usage
-    return holder.get(name) if isinstance(holder, dict) else None
+    count = holder.get(name) if isinstance(holder, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def _add_text(found: dict[str, Any], name: str, value: Any) -> None:
