@@ -29,7 +29,7 @@ def test_a_process_that_ends_in_an_orderly_way_loses_nothing(code, exit_code, pr
 def test_what_is_recorded_as_the_process_ends_is_written(before, registers, program, journal):
     register = "import atexit; atexit.register(lambda: [recorder.info(str(number)) for number in range(50)])"
     if registers == "sooner":  # than capture, whose own turn at the end then comes first
-        code = """
+        code = f"""
 import atexit
 def last():
     for number in range(50):
@@ -38,7 +38,7 @@ atexit.register(last)
 for name in [name for name in sys.modules if name.startswith("tracestore.capture")]:
     del sys.modules[name]
 from tracestore.capture import Recorder
-recorder = Recorder(recorder.funnel.queue._appender.directory, extension_id="app")
+recorder = Recorder({str(journal.path)!r}, extension_id="app")
 """
         code = "import sys\n" + code + before
     else:

@@ -8,6 +8,7 @@ import types
 import zlib
 
 import pytest
+from blake3 import blake3
 
 from tests.capture.planted import SECRETS, is_told, journal_of
 from tracestore.capture import CaptureTransport, JournalHandler, Recorder, Redaction
@@ -114,7 +115,6 @@ def test_nothing_with_a_secret_name_reaches_the_journal(recorder, written):
 
 
 def test_what_an_attribute_says_of_its_body_is_the_digest_of_the_masked_text(recorder, written):
-    blake3 = pytest.importorskip("blake3").blake3
     secret = SECRETS["openai"]
     recorder.info("long", text=f"{'x' * 5000} {secret}")
     recorder.info("many", **{f"a{n}": secret for n in range(1000)})

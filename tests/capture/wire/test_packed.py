@@ -113,7 +113,6 @@ def test_a_response_that_is_not_what_it_says_is_kept_as_it_came(
     assert recorded.records(msg="http.response.wire") == []
 
 
-
 @pytest.mark.parametrize("encoding", PACKERS)
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_secret_is_in_neither_form_of_a_compressed_body(

@@ -282,13 +282,6 @@ def test_one_client_serves_many_threads(client, provider, recorded, stream, body
     assert {each["spanId"] for each in recorded.records(kind="span-close")} == opened.keys()
 
 
-def test_httpx_is_not_imported_by_capture(python):
-    code = "import sys, tracestore.capture; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    imported = set(python("-c", code).stdout.split())
-    assert "msgspec" in imported
-    assert not imported & {"httpx", "httpx2", "openai", "anthropic", "duckdb", "arro3", "blobs", "opentelemetry"}
-
-
 def test_two_recorders_may_hear_the_same_call(library, recorder, provider, recorded, tmp_path, plain, body_of):
     provider.will_say(plain({"model": "m-1"}))
     with Recorder(tmp_path / "other", extension_id="outer") as outer:
