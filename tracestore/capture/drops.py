@@ -15,10 +15,11 @@ REASONS: Final[dict[Reason, str]] = {
 
 
 class Drops:
-    """Counts of what was dropped; its owner holds a lock, through which only signal handlers come.
+    """Counts of what was dropped. Its owner calls it with a lock held that its own thread may take again.
 
-    So a drop is noted in one step, and counted by whoever counts already: a sum that is interrupted
-    between its reading and its writing would lose what was added in between.
+    So only a signal handler can come in between, and a sum that it interrupts between reading and
+    writing would lose what the handler adds. Therefore a drop is noted in one step, and whoever is
+    counting already counts it as well.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+from tracestore.capture.clock import ms_of
 from tracestore.capture.recorder import Recorder
 from tracestore.capture.redaction import mask
 from tracestore.capture.span import Span
@@ -24,8 +25,6 @@ _SECRET_PARAMETERS = frozenset(("key", "sig", "signature", "token", "x-goog-sign
 _PARAMETER = re.compile(r"(?<=[?&#])([^=&#]+)=([^&#]*)")
 _USER = re.compile(r"(?<=//)[^/?#]*@")
 _URL_HEADERS = frozenset(("location", "content-location", "referer"))
-_US_PER_MS = 1000
-_NS_PER_US = 1000
 _FIRST_ERROR_STATUS = 400
 _STATUS_WITHOUT_BODY = (204, 304)
 _P = ParamSpec("_P")
@@ -134,7 +133,7 @@ class ProviderCall:
             attributes |= said.attributes | {"responseBytes": self._received.size_bytes}
             attributes["responseComplete"] = is_complete
             if self._first_byte_ns is not None:
-                attributes["firstByteMs"] = (self._first_byte_ns - self._started_ns) // _NS_PER_US / _US_PER_MS
+                attributes["firstByteMs"] = ms_of(self._first_byte_ns - self._started_ns)
             failed = error or self._failure(said.error)
         self._span.end(failed, attributes, body or None)
 
