@@ -194,3 +194,31 @@ def test_a_log_message_that_logging_would_not_make_is_dropped_and_counted(unusua
     handler = JournalHandler(recorder)
     handler.handle(logging.makeLogRecord({"name": "library", "levelno": logging.ERROR, **unusual}))
     assert recorder.dropped == {"invalid": 1}
+
+
+EMPTIES = """
+class Emptying:
+    def __init__(self, held):
+        self.held = held
+    def __str__(self):
+        self.held.clear()
+        self.rubbish = [object() for _ in range(1000)]  # where what was held has been
+        return "emptied"
+for size in (3, 100, 10_000):
+    many = []
+    many += [{"deep": Emptying(many)}, *({"n": str(number)} for number in range(size))]
+    recorder.info("list", body=many)
+    named = {}
+    named |= {"a": Emptying(named)} | {str(number): f"value {number}" for number in range(size)}
+    recorder.info("mapping", body=[named])
+    held = []
+    held += [Emptying(held), *(str(number) for number in range(size))]
+    recorder.info("attribute", held=held)
+assert recorder.flush()
+"""
+
+
+def test_an_object_that_empties_what_holds_it_as_it_is_written_crashes_nothing(program, journal):
+    assert program(EMPTIES).ended()[1:] == (0, "")
+    records = [record for record in journal.records() if record["msg"] in ("list", "mapping", "attribute")]
+    assert len(records) == 9

@@ -1,7 +1,8 @@
 """Values of any kind, as an application holds them, as what a record can hold. Nothing here raises."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -40,7 +41,7 @@ def json_of(value: object) -> str:
 def builtins(value: object) -> Any:
     """Return what JSON can say of a value, as mappings, lists and scalars; bytes and decimals as they are."""
     try:
-        return msgspec.to_builtins(value, builtin_types=_KEPT, str_keys=True, enc_hook=_opened)
+        return _held(value)
     except Exception:  # it holds itself, or fails when it is asked what it holds
         return text(value)
 
@@ -104,11 +105,28 @@ def _with_bytes(value: Any, masked: Callable[[bytes], bytes]) -> Any:
     return masked(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else value
 
 
-def _opened(value: object) -> object:
-    """Return what is in a mapping or sequence that is none of Python's own, and the text of anything else."""
-    if isinstance(value, Mapping):
-        return dict(value.items())
-    return list(value) if isinstance(value, Sequence) else text(value)
+def _held(value: object) -> Any:
+    """Return what a value holds; the text of what JSON does not know.
+
+    msgspec is given no hook for that. The application's own code, or that of another thread, would run in
+    it while msgspec walks a list or mapping, and crash the process if it took something out of one.
+    """
+    try:
+        return msgspec.to_builtins(value, builtin_types=_KEPT, str_keys=True)
+    except TypeError:  # it, or something in it, is none that msgspec knows
+        if isinstance(value, Mapping):
+            return {text(name): _held(item) for name, item in list(value.items())}
+        if isinstance(value, Sequence | Set) and not isinstance(value, str):
+            return [_held(item) for item in list(value)]
+        names = _names_of_fields(type(value))
+        return {name: _held(getattr(value, name)) for name in names} if names else text(value)
+
+
+def _names_of_fields(kind: type) -> Iterable[str]:
+    """Return the names of what a dataclass, or a class of attrs or msgspec, holds; of any other none."""
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return [field.name for field in getattr(kind, "__attrs_attrs__", ())] or getattr(kind, "__struct_fields__", ())
 
 
 def _is_plain_text(encoded: str) -> bool:
@@ -116,4 +134,4 @@ def _is_plain_text(encoded: str) -> bool:
     return encoded[:1] == '"' == encoded[-1:] and len(encoded) > 1 and "\\" not in encoded and '"' not in encoded[1:-1]
 
 
-_encode = msgspec.json.Encoder(enc_hook=_opened, decimal_format="number").encode
+_encode = msgspec.json.Encoder(enc_hook=text, decimal_format="number").encode
