@@ -318,6 +318,19 @@ def test_what_libraries_log_is_recorded(logger, recorder, journal):
     assert failed["body"].endswith("KeyError: 'lost'\n")
 
 
+def test_a_stack_that_was_asked_for_is_the_body_behind_a_traceback(logger, recorder, journal):
+    logger.info("where", stack_info=True)
+    try:
+        raise KeyError("lost")
+    except KeyError:
+        logger.exception("both", stack_info=True)
+    recorder.flush()
+    where, both = (record["body"] for record in journal.records())
+    assert where.startswith("Stack (most recent call last):")
+    assert where.splitlines()[-1].strip().startswith("logger.info(")
+    assert "\nKeyError: 'lost'\nStack (most recent call last):" in both
+
+
 def test_a_message_that_does_not_fit_its_arguments_is_recorded_as_it_is(logger, recorder, journal):
     logger.info("%d of %d", "one")
     logger.info(Broken())

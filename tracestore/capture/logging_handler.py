@@ -21,7 +21,7 @@ class JournalHandler(logging.Handler):
     """Records log messages; ``JournalHandler(recorder)`` goes to ``logging.getLogger().addHandler``.
 
     The logger's name, the place in the code and whatever was given as ``extra`` become attributes, a
-    traceback becomes the body.
+    traceback or the stack that was asked for becomes the body.
     """
 
     def __init__(self, into: Logs, level: int = logging.NOTSET) -> None:
@@ -42,10 +42,10 @@ class JournalHandler(logging.Handler):
             msg = record.getMessage()
         attributes = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         attributes |= {"logger": record.name, "code.file.path": record.pathname, "code.line.number": record.lineno}
-        body = None
+        body = record.stack_info or ""
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             attributes["error.type"] = type(error).__qualname__
-            body = "".join(traceback.format_exception(error))
+            body = "".join(traceback.format_exception(error)) + body
         level = next((level for least, level in _LEVELS if record.levelno >= least), _LEVELS[-1][1])
-        self._into.log_with(attributes, msg, level, body)
+        self._into.log_with(attributes, msg, level, body or None)
