@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tracestore import TraceStore
-from tracestore.capture import JournalHandler, Recorder
+from tracestore.capture import JournalHandler
 from tracestore.cli import main
 from tracestore.collector import Collector
 from tracestore.serve.health import Status
@@ -136,12 +136,21 @@ def test_the_three_lines_record_what_clients_of_openai_and_anthropic_send(tmp_pa
     assert not [path for path in Path("tracestore-data").rglob("*.ndjson") if b"not-in-a-journal" in path.read_bytes()]
 
 
-def test_the_recorder_records_what_an_application_does(tmp_path, monkeypatch):
+def test_the_recorder_records_what_an_application_does_and_the_calls_it_makes_there(tmp_path, monkeypatch, provider):
+    openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    names = {"logging": logging, "Recorder": Recorder, "JournalHandler": JournalHandler}
-    names |= {"question": "why?", "arguments": '{"q": "x"}', "search": lambda arguments: f"found {arguments}"}
-    exec(compile(python_with("in_context=True"), "README.md", "exec"), names)
+    names = {"openai": openai, "anthropic": anthropic, "logging": logging, "JournalHandler": JournalHandler}
+    exec(compile(python_with("CaptureTransport(recorder)"), "README.md", "exec"), names)
+
+    def search(arguments):
+        with names["openai_client"] as client:
+            client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": arguments}])
+        return f"found {arguments}"
+
+    names |= {"question": "why?", "arguments": '{"q": "x"}', "search": search}
+    exec(compile(python_with("addHandler"), "README.md", "exec"), names)
+    names["anthropic_client"].close()
     logging.getLogger("library").warning("slow")
     names["recorder"].close()
     assert CliRunner().invoke(main, ["collect", "--once"]).exit_code == 0
@@ -150,6 +159,8 @@ def test_the_recorder_records_what_an_application_does(tmp_path, monkeypatch):
     assert rows == [
         ("span-open", "turn", "thread-7"),
         ("span-open", "tool.call", "thread-7"),
+        ("span-open", "provider.request", "thread-7"),
+        ("span-close", "provider.request", "thread-7"),
         ("span-close", "tool.call", "thread-7"),
         ("log", "answered", "thread-7"),
         ("span-close", "turn", "thread-7"),
