@@ -51,11 +51,12 @@ class Appender:
             self._doubtful = []
         if not lines or self._is_appended(lines):
             return len(lines)
-        if len(lines) > 1:
-            for number, line in enumerate(lines):
-                if not self._is_appended([line]):
-                    return number
-        return 0
+        if len(lines) == 1:
+            return 0
+        for number, line in enumerate(lines):
+            if not self._is_appended([line]):
+                return number
+        return len(lines)
 
     def sync(self) -> bool:
         """Make durable what was appended, unless fsync is ``none``; False when the disk refuses."""

@@ -18,6 +18,7 @@ longer than it was told.
 
 import atexit
 import os
+import queue  # its SimpleQueue is looked up when it is made: gevent may have put another one there by then
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TypeAlias, get_args
 from weakref import WeakSet
 
@@ -43,7 +44,7 @@ _RETRY_EVERY_S = 0.1  # while the disk refuses
 _DIRECT_WAIT_S = 0.1  # for another thread that appends or syncs
 _EXIT_FLUSH_S = 2.0
 
-_Answer: TypeAlias = SimpleQueue[bool]
+_Answer: TypeAlias = queue.SimpleQueue[bool]
 
 _queues: "WeakSet[JournalQueue]" = WeakSet()
 
@@ -160,7 +161,7 @@ class JournalQueue:
         self._writing = threading.RLock()  # or append: it does not wait for the thread that it has interrupted
         self._is_appending = False
         self._is_forgotten = False
-        self._wakes: SimpleQueue[_Answer | None] = SimpleQueue()
+        self._wakes: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
         self._lines: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._drops = Drops()
@@ -170,7 +171,7 @@ class JournalQueue:
 
     def _ask(self, timeout_s: float) -> bool:
         """Have the thread append and sync everything; tells whether it did, in time."""
-        answer: _Answer = SimpleQueue()
+        answer: _Answer = queue.SimpleQueue()
         if not self._wake(answer):
             return self._append_now(timeout_s, is_synced=True)
         try:
@@ -191,7 +192,7 @@ class JournalQueue:
             if self._thread is not None:
                 return True
             _flush_when_multiprocessing_ends(self)
-            self._wakes = SimpleQueue()
+            self._wakes = queue.SimpleQueue()
             thread = threading.Thread(target=self._run, args=(self._wakes,), name="tracestore-journal", daemon=True)
             self._thread = thread
             try:
@@ -205,7 +206,7 @@ class JournalQueue:
                 raise
         return True
 
-    def _run(self, wakes: "SimpleQueue[_Answer | None]") -> None:
+    def _run(self, wakes: "queue.SimpleQueue[_Answer | None]") -> None:
         is_last = False
         while not is_last:
             if self._appender.is_refused:
@@ -214,7 +215,7 @@ class JournalQueue:
             with suppress(Empty):
                 answer = wakes.get(timeout=self._appender.due_in_s())
             # Asked before the lines are looked at: what found this thread still there is taken along.
-            is_last = self._thread is not threading.current_thread()
+            is_last = self._thread is None or self._wakes is not wakes
             if answer is None and not is_last:
                 time.sleep(_GATHER_S)
             try:
@@ -326,13 +327,13 @@ def _flush_when_multiprocessing_ends(queue: JournalQueue) -> None:
 
 def _end_all() -> None:
     until_s = time.monotonic() + _EXIT_FLUSH_S
-    for queue in list(_queues):
-        queue.end(until_s - time.monotonic())
+    for each in list(_queues):
+        each.end(until_s - time.monotonic())
 
 
 def _start_all_over() -> None:
-    for queue in list(_queues):
-        queue.start_over()
+    for each in list(_queues):
+        each.start_over()
 
 
 atexit.register(_end_all)
