@@ -242,11 +242,17 @@ def test_a_record_too_large_without_a_body_is_dropped_and_counted(recorder, jour
 
 
 @pytest.mark.parametrize(
-    "options", [{"extension_id": ""}, {"extension_id": None}, {"fsync": "often"}, {"queue_bytes": 0}]
+    "options",
+    [{"extension_id": ""}, {"extension_id": None}, {"fsync": "often"}, {"queue_bytes": 0}, {"redaction": ["email"]}],
 )
 def test_a_wrong_argument_is_said_at_once(options, tmp_path):
     with pytest.raises(InputInvalid, match="wanted"):
         Recorder(tmp_path, **({"extension_id": "app"} | options))
+
+
+def test_a_handler_into_what_does_not_record_is_refused_at_once():
+    with pytest.raises(InputInvalid, match="into: wanted a Recorder or a Span, found 'journal'"):
+        JournalHandler("journal")
 
 
 def test_a_path_that_no_file_system_can_name_is_said_at_once():

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from tracestore.capture.logs import Level, Logs
+from tracestore.errors import InputInvalid
 
 _LEVELS: Final[tuple[tuple[int, Level], ...]] = (
     (logging.ERROR, "error"),
@@ -25,6 +26,8 @@ class JournalHandler(logging.Handler):
     """
 
     def __init__(self, into: Logs, level: int = logging.NOTSET) -> None:
+        if not isinstance(into, Logs):
+            raise InputInvalid(f"into: wanted a Recorder or a Span, found {into!r:.60}")
         super().__init__(level)
         self._into = into
 

@@ -50,6 +50,8 @@ class Recorder(Logs):
     ) -> None:
         if not isinstance(extension_id, str) or not extension_id:
             raise InputInvalid(f"extension_id: wanted a name of who records, found {extension_id!r:.40}")
+        if not isinstance(redaction, Redaction | None):
+            raise InputInvalid(f"redaction: wanted a Redaction, found {redaction!r:.40}")
 
         def tell(counts: "Counter[Reason]") -> bytes:
             return line_of_drops(counts, extension_id, clock.timestamp_ms(), new_id(LOG_ID_BYTES))

@@ -151,6 +151,22 @@ def test_a_transport_into_what_does_not_record_is_refused_at_once(kind):
         kind("journal")
 
 
+def test_a_client_in_place_of_a_transport_is_said_at_once(recorder, library):
+    with library.Client() as other, pytest.raises(InputInvalid, match="wrapped: wanted a transport with a handle_req"):
+        CaptureTransport(recorder, wrapped=other)
+
+
+def test_a_transport_in_the_wrong_kind_of_client_says_which_one_is_wanted(recorder, library):
+    async def ask():
+        async with library.AsyncClient(transport=CaptureTransport(recorder)) as wrong:
+            await wrong.get("http://127.0.0.1:1")
+
+    with pytest.raises(AttributeError, match=r"CaptureTransport has no __aenter__: .* an AsyncClient AsyncCapture"):
+        asyncio.run(ask())
+    with pytest.raises(AttributeError, match="has no handle_request: a Client takes CaptureTransport"):
+        library.Client(transport=AsyncCaptureTransport(recorder)).get("http://127.0.0.1:1")
+
+
 def test_a_streamed_upload_is_recorded_when_it_was_sent(client, provider, recorded, plain, body_of):
     provider.will_say(plain({}))
     client.post(CHAT, content=iter([b'{"model":', b'"m-9","stream":', b"true}"]))

@@ -34,14 +34,22 @@ class _Capturing:
     """What both transports have in common: into what they record, and what they wrap."""
 
     _DEFAULT: str
+    _SENDS: str
 
     def __init__(self, into: Recorder | Span, wrapped: Any = None) -> None:
         if not isinstance(into, Recorder | Span):
             raise InputInvalid(f"into: wanted a Recorder or a Span, found {into!r:.60}")
+        if wrapped is not None and not hasattr(wrapped, self._SENDS):
+            raise InputInvalid(f"wrapped: wanted a transport with a {self._SENDS}, found {wrapped!r:.60}")
         self._into = into
         self._given = wrapped
         self._made: dict[str, Any] = {}
         self._making = Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        """Say which transport is wanted, to who gave one to the wrong client."""
+        wanted = "a Client takes CaptureTransport, an AsyncClient AsyncCaptureTransport"
+        raise AttributeError(f"{type(self).__name__} has no {name}: {wanted}", name=name, obj=self)
 
     def _transport(self, request: Any) -> Any:
         """Return the wrapped transport; where none was given, one of the library that the request is of."""
@@ -70,6 +78,7 @@ class CaptureTransport(_Capturing, _Transport):
     """
 
     _DEFAULT = "HTTPTransport"
+    _SENDS = "handle_request"
 
     def handle_request(self, request: Any) -> Any:
         """Send a request and return its response, whose bytes are recorded as they are read."""
@@ -104,6 +113,7 @@ class AsyncCaptureTransport(_Capturing, _AsyncTransport):
     """`CaptureTransport` for an ``AsyncClient``; without ``wrapped`` it is an ``AsyncHTTPTransport``."""
 
     _DEFAULT = "AsyncHTTPTransport"
+    _SENDS = "handle_async_request"
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request and return its response, whose bytes are recorded as they are read."""
