@@ -88,4 +88,5 @@ assert recorder.flush()
 recorder.info("last")
 """
     python("-W", "ignore", "-c", code, timeout=20)
-    assert sorted(journal.messages()) == sorted(["last", *(f"{name} {number}" for name in range(10) for number in range(100))])
+    made = ["last", *(f"{name} {number}" for name in range(10) for number in range(100))]
+    assert sorted(journal.messages()) == sorted(made)

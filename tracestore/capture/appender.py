@@ -114,9 +114,12 @@ class Appender:
         try:
             return self._writer.append(lines).path
         except StoreUnavailable as error:
-            if error.errno != errno.ENOENT:
+            if error.errno == errno.EFBIG and error.filename == self._path:
+                self._writer.close()  # no file may be larger, and lines stand in this one: another takes more
+            elif error.errno == errno.ENOENT:
+                for directory in reversed([self.directory, *self.directory.parents]):
+                    with suppress(OSError):  # the append behind this says what is wrong
+                        directory.mkdir(DIRECTORY_MODE)
+            else:
                 raise
-            for directory in reversed([self.directory, *self.directory.parents]):
-                with suppress(OSError):  # the append behind this says what is wrong
-                    directory.mkdir(DIRECTORY_MODE)
             return self._writer.append(lines).path

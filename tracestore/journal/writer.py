@@ -157,8 +157,6 @@ class SegmentWriter:
                 os.ftruncate(self._fd, self._end)
             except OSError:
                 self._abandon_after_sync()
-            if error.errno == errno.EFBIG and self._end:  # no file may be larger: the next append starts another
-                self._abandon_after_sync()
             raise unavailable(error, "append to the journal", self._path) from error
         self._end += len(data)
 
