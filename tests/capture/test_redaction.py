@@ -246,3 +246,16 @@ def test_without_rules_nothing_is_masked():
 def test_what_the_search_cannot_find_in_json_is_refused(arguments):
     with pytest.raises(InputInvalid, match="printable ASCII characters"):
         Redaction(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ({"fields": "email"}, "fields: wanted a list of names, found 'email'"),
+        ({"secrets": ["acme_"]}, "secrets: wanted Secret"),
+        ({"secrets": [Secret("acme_", "[a-z")]}, "secrets: wanted a regular expression behind 'acme_'"),
+    ],
+)
+def test_what_would_mask_nothing_or_fail_with_every_record_is_refused(arguments, wanted):
+    with pytest.raises(InputInvalid, match=wanted):
+        Redaction(**arguments)

@@ -57,12 +57,14 @@ class Redaction:
     """
 
     def __init__(self, *, fields: Iterable[str] = (), secrets: Iterable[Secret] = KNOWN_SECRETS) -> None:
+        if isinstance(fields, str):  # its letters would be the names
+            raise InputInvalid(f"fields: wanted a list of names, found {fields!r:.40}")
         self._fields = tuple(fields)
         for text in self._fields:
             _check_is_plain("fields", text, least=1)
         rules: dict[str, list[_Rule]] = {}
         for secret in secrets:
-            _check_is_plain("secrets", secret.prefix, least=2)
+            _check_is_secret(secret)
             rules.setdefault(secret.prefix, []).append(_rule_of_secret(secret))
         for field in self._fields:
             rules.setdefault(field, []).append(_rule_of_field(field))
@@ -185,6 +187,18 @@ def _folded(name: str) -> str:
 def _hides(needle: str, text: str) -> bool:
     """Tell whether a text may stand where a search finds the needle: around it, or from within it on."""
     return needle in text or any(text.startswith(needle[start:]) for start in range(1, len(needle)))
+
+
+def _check_is_secret(secret: Secret) -> None:
+    if not isinstance(secret, Secret):
+        raise InputInvalid(f"secrets: wanted Secret(prefix, pattern of the rest), found {secret!r:.40}")
+    _check_is_plain("secrets", secret.prefix, least=2)
+    if secret not in KNOWN_SECRETS:
+        try:
+            _compiled(_rule_of_secret(secret).pattern)
+        except re.error as error:
+            wanted = f"a regular expression behind {secret.prefix!r}"
+            raise InputInvalid(f"secrets: wanted {wanted}, found {secret.rest!r:.40}: {error}") from error
 
 
 def _check_is_plain(what: str, text: str, *, least: int) -> None:
