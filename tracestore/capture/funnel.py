@@ -5,6 +5,7 @@ Nothing raises into the application from here on: what cannot be written is drop
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from tracestore.capture import plain
 from tracestore.capture.clock import Clock, NewId
@@ -54,7 +55,7 @@ class Funnel:
 
     def scalars(self, attributes: object) -> dict[str, Scalar]:
         """Return attributes as a record has them, and masked as far as that has to be done before: see `plain`."""
-        return plain.attributes(attributes, self._masked)
+        return plain.attributes(attributes, self.masked)
 
     def _flat(self, attributes: object) -> Flat:
         flat = Flat()
@@ -66,7 +67,7 @@ class Funnel:
             flat.add(name, self.redaction.text(value) if isinstance(value, str) and len(value) > _MAY_SPILL else value)
         return flat
 
-    def _masked(self, value: object) -> object:
+    def masked(self, value: object) -> Any:
         """Return what is within a value, masked while its names and bytes are still to be seen."""
         try:
             return self.redaction.value(plain.builtins(value))

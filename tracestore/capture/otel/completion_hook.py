@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from tracestore.capture import plain
+from tracestore.capture.otel.mapped import record_mapped
 from tracestore.capture.recorder import Recorder
 from tracestore.errors import InputInvalid
 from tracestore.formats.otlp import LogEntry, map_logs
@@ -52,27 +52,27 @@ class JournalCompletionHook:
     ) -> None:
         """Take the content of one operation; whoever calls a hook sees that none of its errors goes further."""
         values = (inputs, system_instruction, tool_definitions, outputs)
-        content = {name: plain.json_of(value) for name, value in zip(_CONTENT, values, strict=True) if value}
-        redaction = self._recorder.funnel.redaction
-        attributes = redaction.value({**_attributes(span), **_attributes(log_record), **content})
+        funnel = self._recorder.funnel
+        content = {name: funnel.masked(value) for name, value in zip(_CONTENT, values, strict=True) if value}
+        attributes = funnel.redaction.value({**_attributes(span), **_attributes(log_record)})
         context = span.get_span_context() if span is not None else None
         is_known = context is not None and context.is_valid
         entry = LogEntry(
             Scope(Resource({}), name=_SCOPE),
-            time_ns=(log_record.timestamp if log_record is not None else None) or self._recorder.funnel.clock.now_ns(),
+            time_ns=(log_record.timestamp if log_record is not None else None) or funnel.clock.now_ns(),
             severity=_INFO,
             event_name=EVENT,
-            attributes=attributes,
+            attributes=attributes | content,
             trace_id=format(context.trace_id, "032x") if context is not None and is_known else "",
             span_id=format(context.span_id, "016x") if context is not None and is_known else "",
         )
-        records = map_logs([entry]).records
-        for name, ref in _refs(records):
+        mapped = map_logs([entry])
+        for name, ref in _refs(mapped.records):
             if span is not None:
                 span.set_attribute(f"{name}_ref", ref)
             if log_record is not None:
                 log_record.attributes = {**(log_record.attributes or {}), f"{name}_ref": ref}
-        self._recorder.funnel.emit_all(records)
+        record_mapped(self._recorder, mapped)
 
 
 def completion_hook() -> JournalCompletionHook:

@@ -7,9 +7,10 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from tracestore.capture.otel.mapped import record_mapped
 from tracestore.capture.otel.signals import Signals
 from tracestore.capture.recorder import Recorder
-from tracestore.formats.otlp import Mapped, map_logs, map_traces
+from tracestore.formats.otlp import map_logs, map_traces
 
 _MS_PER_S = 1000
 
@@ -26,7 +27,7 @@ class JournalSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Hand spans to the recorder, which drops and counts what it cannot take; so this always succeeds."""
-        _emit(self._recorder, map_traces(Signals(self._recorder.funnel.redaction).spans(spans)))
+        record_mapped(self._recorder, map_traces(Signals(self._recorder.funnel).spans(spans)))
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -46,7 +47,7 @@ class JournalLogExporter(LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Hand log records to the recorder."""
-        _emit(self._recorder, map_logs(Signals(self._recorder.funnel.redaction).entries(batch)))
+        record_mapped(self._recorder, map_logs(Signals(self._recorder.funnel).entries(batch)))
         return LogRecordExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -56,9 +57,3 @@ class JournalLogExporter(LogRecordExporter):
     def shutdown(self) -> None:
         """Make durable what was exported; the recorder goes on."""
         self._recorder.flush()
-
-
-def _emit(recorder: Recorder, mapped: Mapped) -> None:
-    recorder.funnel.emit_all(mapped.records)
-    for _ in range(mapped.rejected):
-        recorder.funnel.queue.drop("invalid")

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 
-from tracestore.capture.redaction import Redaction
+from tracestore.capture.funnel import Funnel
 from tracestore.formats.otlp.signals import Event, Link, LogEntry, Resource, Scope, Span
 
 _KINDS = {SpanKind.INTERNAL: 1, SpanKind.SERVER: 2, SpanKind.CLIENT: 3, SpanKind.PRODUCER: 4, SpanKind.CONSUMER: 5}
@@ -19,8 +19,9 @@ _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 class Signals:
     """Reads one export; secrets are masked before anything becomes a body, which is named by what is in it."""
 
-    def __init__(self, redaction: Redaction) -> None:
-        self._redaction = redaction
+    def __init__(self, funnel: Funnel) -> None:
+        self._funnel = funnel
+        self._redaction = funnel.redaction
         self._resources: dict[int, Resource] = {}
         self._scopes: dict[tuple[int, int], Scope] = {}
 
@@ -78,7 +79,7 @@ class Signals:
             severity=severity.value if severity is not None else 0,
             severity_text=record.severity_text or "",
             event_name=record.event_name or "",
-            body=self._redaction.value(record.body),
+            body=self._funnel.masked(record.body),
             attributes=self._values(record.attributes),
             trace_id=_trace_id(record.trace_id) if record.trace_id else "",
             span_id=_span_id(record.span_id) if record.span_id else "",
