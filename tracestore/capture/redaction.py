@@ -80,10 +80,10 @@ class Redaction:
         return f"<Redaction of {len(self._rules)} kinds of text>"
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return attributes of which those with a secret name are masked, whatever their value."""
+        """Return attributes of which those with a secret name are masked; an object is by the names in it."""
         return {
             name: self.named(name, value if isinstance(value, str) else str(value))
-            if value is not None and self._is_secret_name(name)
+            if value is not None and not isinstance(value, Mapping) and self._is_secret_name(name)
             else value
             for name, value in attributes.items()
         }
