@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import json
 import logging
 
 import pytest
@@ -243,7 +244,10 @@ def test_a_record_too_large_without_a_body_is_dropped_and_counted(recorder, jour
 
 @pytest.mark.parametrize(
     "options",
-    [{"extension_id": ""}, {"extension_id": None}, {"fsync": "often"}, {"queue_bytes": 0}, {"redaction": ["email"]}],
+    [
+        {"extension_id": ""}, {"extension_id": None}, {"fsync": "often"},
+        {"queue_bytes": 0}, {"queue_bytes": "64MB"}, {"redaction": ["email"]},
+    ],
 )
 def test_a_wrong_argument_is_said_at_once(options, tmp_path):
     with pytest.raises(InputInvalid, match="wanted"):
@@ -255,9 +259,21 @@ def test_a_handler_into_what_does_not_record_is_refused_at_once():
         JournalHandler("journal")
 
 
-def test_a_path_that_no_file_system_can_name_is_said_at_once():
+@pytest.mark.parametrize("path", ["a\0b", None, 7])
+def test_a_path_that_no_file_system_can_name_is_said_at_once(path):
     with pytest.raises(InputInvalid, match="path: wanted a directory"):
-        Recorder("a\0b", extension_id="app")
+        Recorder(path, extension_id="app")
+
+
+def test_objects_of_pydantic_are_recorded_as_what_they_hold(recorder, journal):
+    pydantic = pytest.importorskip("pydantic")
+    answer = pydantic.create_model("Answer", text=(str, ...), password=(str, ...))
+    given = answer(text="hi", password="hunter22")
+    recorder.info("m", body=given, answers=[given])
+    recorder.flush()
+    (record,) = journal.records()
+    assert json.loads(record["body"]) == {"text": "hi", "password": "hunter22"}
+    assert json.loads(record["attributes"]["answers"]) == [{"text": "hi", "password": "h…redacted…2"}]
 
 
 def test_the_journal_stays_where_it_was_when_the_application_changes_its_directory(recorder_of, tmp_path, monkeypatch):

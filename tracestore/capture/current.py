@@ -1,9 +1,10 @@
 """The current span of a thread or task, for those who opt in: parent of what is recorded without another.
 
 A task of asyncio inherits it, as `asyncio.to_thread` does. A thread begins without one: give it a
-function that `carried` has wrapped.
+function that `carried` has wrapped. Outside of our spans OpenTelemetry's current span is the parent.
 """
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import wraps
@@ -32,6 +33,15 @@ def current_span() -> "Span | None":
     """Return the span that this thread or task is in; None where no recorder uses the context."""
     place = _current.get()
     return None if place is None else place.span
+
+
+def current_trace() -> tuple[str, str] | None:
+    """Return trace and span id of OpenTelemetry's current span; None where the application has none."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    return (format(context.trace_id, "032x"), format(context.span_id, "016x")) if context.is_valid else None
 
 
 def carried(function: Callable[_P, _R]) -> Callable[_P, _R]:

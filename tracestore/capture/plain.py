@@ -118,6 +118,8 @@ def _held(value: object) -> Any:
             return {text(name): _held(item) for name, item in list(value.items())}
         if isinstance(value, Sequence | Set) and not isinstance(value, str):
             return [_held(item) for item in list(value)]
+        if callable(getattr(type(value), "model_dump", None)):  # of pydantic, as what clients of OpenAI return
+            return _held(value.model_dump(mode="json"))  # type: ignore[attr-defined]
         names = _names_of_fields(type(value))
         return {name: _held(getattr(value, name)) for name in names} if names else text(value)
 

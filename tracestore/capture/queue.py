@@ -69,8 +69,10 @@ class JournalQueue:
     ) -> None:
         if fsync not in get_args(Fsync):
             raise InputInvalid(f"fsync: wanted one of {', '.join(get_args(Fsync))}, found {fsync!r:.40}")
-        if limit_bytes <= 0:
-            raise InputInvalid(f"queue_bytes: wanted more than 0, found {limit_bytes}")
+        if not isinstance(limit_bytes, int) or limit_bytes <= 0:
+            raise InputInvalid(f"queue_bytes: wanted a number over 0, found {limit_bytes!r:.40}")
+        if not isinstance(directory, str | os.PathLike):
+            raise InputInvalid(f"path: wanted a directory, found {directory!r:.80}")
         if "\0" in os.fspath(directory):
             raise InputInvalid(f"path: wanted a directory, found one that no file system can name: {directory!r:.80}")
         self._line_of_drops = line_of_drops

@@ -8,7 +8,7 @@ from weakref import finalize
 from tracestore.capture import plain
 from tracestore.capture.appender import Fsync
 from tracestore.capture.clock import Clock, NewId, random_hex
-from tracestore.capture.current import current_span
+from tracestore.capture.current import current_span, current_trace
 from tracestore.capture.drops import Reason
 from tracestore.capture.funnel import Funnel, line_of_drops
 from tracestore.capture.logs import LOG_ID_BYTES, Logs
@@ -112,6 +112,9 @@ class Recorder(Logs):
             if span is not None:
                 own, span_id = span._where()
                 return own | self._own, span_id
+            trace = current_trace()
+            if trace is not None and "turnId" not in self._own:
+                return {**self._own, "turnId": trace[0]}, trace[1]
         return self._own, self._span_id
 
 
