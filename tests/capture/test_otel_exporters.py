@@ -236,3 +236,26 @@ def test_loggers_of_the_standard_library_reach_the_journal(logged, written):
     library.addHandler(handler)
     library.warning("careful with %s", "it")
     assert [record["msg"] for record in written()] == ["careful with it"]
+
+
+def test_after_a_fork_parent_and_child_write_the_spans_of_each(program, journal):
+    child = program("""
+        import os
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from tracestore.capture.otel import JournalSpanExporter
+
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(JournalSpanExporter(recorder)))
+        tracer = provider.get_tracer("lib")
+        tracer.start_span("before").end()
+        pid = os.fork()
+        tracer.start_span("in child" if pid == 0 else "in parent").end()
+        assert provider.force_flush() and recorder.flush()
+        if pid == 0:
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """)
+    assert child.ended() == ("", 0, "")
+    names = sorted(record["name"] for record in journal.records() if record["kind"] == "span-close")
+    assert names == ["before", "in child", "in parent"]

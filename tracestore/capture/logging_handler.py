@@ -34,7 +34,7 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Record one message; one of our own would come back for ever."""
         try:
-            if record.name.partition(".")[0] != _OWN_LOGGER:
+            if str(record.name).partition(".")[0] != _OWN_LOGGER:
                 self._record(record)
         except Exception:  # somebody made it with what none of `logging` has: a level of text, no exception
             self._into.funnel.queue.drop("invalid")
