@@ -1,7 +1,7 @@
 """OpenTelemetry without a server: exporters into the journal, and the hook of GenAI instrumentations.
 
 What becomes of a span or log is what the OTLP receiver makes of it (`formats.otlp`). Needs
-``opentelemetry-sdk``, which whoever uses it has.
+``opentelemetry-sdk`` 1.39 or later, which whoever uses it has.
 """
 
 from tracestore.capture.otel.completion_hook import JournalCompletionHook, completion_hook
