@@ -167,6 +167,23 @@ def test_a_segment_that_cannot_be_cut_back_is_abandoned(writer, tmp_path, monkey
     assert list(content(tmp_path).values()) == [b"one\ntw", b"three\n"]
 
 
+def test_an_interrupt_behind_a_short_write_leaves_nothing_behind(writer, tmp_path, monkeypatch):
+    real_write = os.write
+
+    def half_then_interrupt(fd, data):
+        real_write(fd, bytes(data[:2]))
+        raise KeyboardInterrupt
+
+    writer.append([b"one"])
+    monkeypatch.setattr(os, "write", half_then_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.append([b"two"])
+    monkeypatch.undo()
+    appended = writer.append([b"three"])
+    assert (appended.offset, appended.end_offset) == (4, 10)
+    assert list(content(tmp_path).values()) == [b"one\nthree\n"]
+
+
 def test_a_failed_sync_is_not_repeated_as_if_it_had_succeeded(writer, tmp_path, monkeypatch):
     """After a failed fsync the kernel marks the pages clean: the next fsync proves nothing."""
     writer.append([b"one"])

@@ -152,12 +152,14 @@ class SegmentWriter:
         """Write whole lines, or cut the segment back to where it was."""
         try:
             disk.write_all(self._fd, data)
-        except OSError as error:
+        except BaseException as error:  # an interrupt, too: what a short write left over is not written behind it
             try:
                 os.ftruncate(self._fd, self._end)
             except OSError:
                 self._abandon_after_sync()
-            raise unavailable(error, "append to the journal", self._path) from error
+            if isinstance(error, OSError):
+                raise unavailable(error, "append to the journal", self._path) from error
+            raise
         self._end += len(data)
 
     def _abandon_after_sync(self) -> None:
