@@ -87,7 +87,7 @@ def test_a_clock_that_fails_while_drops_are_told_stops_no_recording(recorder_of,
     recorder.info("first")
     assert recorder.flush()
     failing.append(True)
-    recorder.funnel.queue.drop("invalid")
+    recorder.funnel.drop("invalid")
     recorder.info("second")
     assert not recorder.flush(0.2)
     failing.clear()
@@ -188,7 +188,7 @@ def test_an_interrupt_in_the_midst_of_direct_writes_stops_nothing(options, progr
 
 
 @pytest.mark.parametrize(
-    "unusual", [{"exc_info": True}, {"exc_info": (1, 2, 3)}, {"levelno": "INFO"}, {"name": None}, {"levelno": None}]
+    "unusual", [{"exc_info": True}, {"exc_info": (1, 2, 3)}, {"levelno": "INFO"}, {"levelno": None}]
 )
 def test_a_log_message_that_logging_would_not_make_is_dropped_and_counted(unusual, recorder):
     handler = JournalHandler(recorder)
