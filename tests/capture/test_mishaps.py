@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from tracestore.capture import Clock, JournalHandler, Recorder
+from tracestore.journal import disk
 
 
 def journal_threads():
@@ -46,32 +47,27 @@ def test_closing_while_others_begin_anew_leaves_one_thread(recorder_of, journal,
     assert len(journal.messages()) == sum(made)
 
 
+@pytest.mark.parametrize("options", [{}, {"is_direct": True}])
 def test_an_object_that_records_as_it_is_collected_in_the_midst_of_an_append_loses_nothing(
-    recorder_of, journal, monkeypatch
+    options, recorder_of, journal, monkeypatch
 ):
-    recorder = recorder_of(journal.path, is_direct=True)
-    appender = recorder.funnel.queue._appender
-    real, nested = appender.append, []
+    recorder = recorder_of(journal.path, **options)
+    write_all, collected = disk.write_all, []
 
-    def append(lines):
-        appended = real(lines)
-        if lines and len(nested) < 100:
-            nested.append(len(nested))
-            recorder.info(f"collected {nested[-1]}")  # as __del__ may in any thread and at any moment
-        return appended
+    def write(fd, data):
+        write_all(fd, data)
+        if len(collected) < 100:
+            collected.append(f"collected {len(collected)}")
+            recorder.info(collected[-1])  # as __del__ may in any thread and at any moment
 
-    monkeypatch.setattr(appender, "append", append)
-    recorder.funnel.queue._is_direct = False  # so that it is the thread that appends
-    for number in range(100):
-        recorder.funnel.queue._is_direct = bool(number % 2)
-        recorder.info(f"plain {number}")
-        recorder.funnel.queue._is_direct = True
+    monkeypatch.setattr(disk, "write_all", write)
+    plain = [f"plain {number}" for number in range(100)]
+    for msg in plain:
+        recorder.info(msg)
         assert recorder.flush()
-    monkeypatch.undo()
     assert recorder.flush()
-    told = journal.messages()
-    assert len(nested) == 100
-    assert set(told) == {f"{kind} {number}" for kind in ("plain", "collected") for number in range(100)}
+    assert len(collected) == 100
+    assert sorted(journal.messages()) == sorted(plain + collected)
 
 
 def test_a_clock_that_fails_while_drops_are_told_stops_no_recording(recorder_of, journal, until):
@@ -112,21 +108,6 @@ def test_a_thread_that_cannot_begin_begins_later(error, recorder_of, journal, mo
     assert recorder.flush()
     assert journal.messages() == ["first", "second"]
     assert recorder.dropped == {}
-
-
-def test_without_any_thread_flush_makes_durable(recorder_of, journal, monkeypatch):
-    recorder = recorder_of(journal.path)
-
-    def start(_thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    recorder.info("m")
-    appender = recorder.funnel.queue._appender
-    assert appender.due_in_s() is not None
-    assert recorder.flush()
-    assert appender.due_in_s() is None
-    assert journal.messages() == ["m"]
 
 
 @pytest.mark.parametrize("options", ["fsync='none'", "is_direct=True"])

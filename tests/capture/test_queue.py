@@ -129,6 +129,20 @@ def test_flush_syncs_unless_fsync_is_none(recorder_of, tmp_path, syncs):
     assert syncs == []
 
 
+def test_flush_syncs_where_there_can_be_no_thread(recorder_of, journal, syncs, monkeypatch):
+    recorder = recorder_of(journal.path)
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    recorder.info("m")
+    assert journal.messages() == ["m"]
+    assert syncs == []
+    assert recorder.flush()
+    assert len(syncs) == 1
+
+
 def test_without_a_flush_the_journal_is_synced_a_moment_later(recorder_of, tmp_path, syncs, until, monkeypatch):
     monkeypatch.setattr(appender, "SYNC_EVERY_S", 0.05)
     recorder = recorder_of(tmp_path)

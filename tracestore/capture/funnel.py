@@ -46,12 +46,16 @@ class Funnel:
             for each in records:
                 self.queue.put(self._line(each))
         except Exception:  # whatever an application's objects do when they are asked what they are
-            self.queue.drop("invalid")
+            self.drop("invalid")
 
     def emit_all(self, records: Iterable[Members]) -> None:
         """Take records that are complete."""
         for record in records:
             self.emit(record)
+
+    def drop(self, reason: Reason) -> None:
+        """Count a record that cannot be recorded."""
+        self.queue.drop(reason)
 
     def scalars(self, attributes: object) -> dict[str, Scalar]:
         """Return attributes as a record has them, and masked as far as that has to be done before: see `plain`."""
@@ -83,7 +87,7 @@ class Funnel:
 
     def _line_without_body(self, record: Members) -> bytes:
         """Return the line of a record whose body does not fit into one; how large it was is an attribute."""
-        self.queue.drop("too_large")
+        self.drop("too_large")
         body = record["body"]
         size_bytes = len(body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass"))
         attributes = {**record.get("attributes", {}), _BODY_DROPPED: size_bytes}

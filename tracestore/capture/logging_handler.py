@@ -37,7 +37,7 @@ class JournalHandler(logging.Handler):
             if str(record.name).partition(".")[0] != _OWN_LOGGER:
                 self._record(record)
         except Exception:  # somebody made it with what none of `logging` has: a level of text, no exception
-            self._into.funnel.queue.drop("invalid")
+            self._into.funnel.drop("invalid")
 
     def _record(self, record: logging.LogRecord) -> None:
         msg: object = record.msg

@@ -18,8 +18,8 @@ class Logs:
     funnel: Funnel
     """The way into the journal; with it the clock and the redaction."""
 
-    def _where(self) -> tuple[Members, str | None]:
-        """Return what all records share that are made here, and the id of the span they are made in."""
+    def where(self) -> tuple[Members, str | None]:
+        """Return what all records made here share, and the id of the span around them, if any."""
         raise AssertionError("a recorder and a span each say where they are")
 
     def debug(self, msg: str, /, *, body: object = None, **attributes: object) -> None:
@@ -46,7 +46,7 @@ class Logs:
         """Record what `log` does, with attributes of any name."""
         if not isinstance(level, str) or level not in _LEVELS:
             attributes, level = {**attributes, "level": level}, "info"
-        own, span_id = self._where()
+        own, span_id = self.where()
         record: Members = {
             "kind": "log",
             "timestamp": self.funnel.clock.timestamp_ms(),

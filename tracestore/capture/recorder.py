@@ -87,8 +87,20 @@ class Recorder(Logs):
 
     def span(self, name: str, attributes: Attributes = None, body: object = None) -> Span:
         """Open a span, with attributes and body (text, bytes, or what JSON can say) as far as they are known."""
-        own, parent_id = self._where()
+        own, parent_id = self.where()
         return Span(self.funnel, own, parent_id, name, attributes, body)
+
+    def where(self) -> tuple[Members, str | None]:
+        """Return what all records made here share, and the id of the span around them, if any."""
+        if self.funnel.in_context and self._span_id is None:
+            span = current_span()
+            if span is not None:
+                own, span_id = span.where()
+                return own | self._own, span_id
+            trace = current_trace()
+            if trace is not None and "turnId" not in self._own:
+                return {**self._own, "turnId": trace[0]}, trace[1]
+        return self._own, self._span_id
 
     def flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
         """Write what was recorded so far and, unless fsync is ``none``, make it durable; False when that failed."""
@@ -105,17 +117,6 @@ class Recorder(Logs):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _where(self) -> tuple[Members, str | None]:
-        if self.funnel.in_context and self._span_id is None:
-            span = current_span()
-            if span is not None:
-                own, span_id = span._where()
-                return own | self._own, span_id
-            trace = current_trace()
-            if trace is not None and "turnId" not in self._own:
-                return {**self._own, "turnId": trace[0]}, trace[1]
-        return self._own, self._span_id
 
 
 def _own(members: Members, *, extension_id: str | None, conversation_id: str | None, turn_id: str | None) -> Members:

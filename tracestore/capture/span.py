@@ -111,7 +111,8 @@ class Span(Logs):
             leave(self._place)
         self.end(error)
 
-    def _where(self) -> tuple[Members, str | None]:
+    def where(self) -> tuple[Members, str | None]:
+        """Return what all records made in this span share, and its id."""
         return self._own, self._span_id
 
 

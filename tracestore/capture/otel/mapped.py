@@ -8,4 +8,4 @@ def record_mapped(recorder: Recorder, mapped: Mapped) -> None:
     """Record what signals became, and count those that no record can hold as dropped."""
     recorder.funnel.emit_all(mapped.records)
     for _ in range(mapped.rejected):
-        recorder.funnel.queue.drop("invalid")
+        recorder.funnel.drop("invalid")

@@ -40,7 +40,7 @@ def _quiet(
         try:
             method(call, *args, **kwargs)
         except Exception:
-            call.into.funnel.queue.drop("invalid")
+            call.into.funnel.drop("invalid")
 
     return run
 
@@ -169,7 +169,7 @@ class ProviderCall:
         """Return what was held, once; None, and a count, where it was too much to be recorded."""
         content = chunks.taken()
         if content is None and self._span is not None:
-            self.into.funnel.queue.drop("too_large")
+            self.into.funnel.drop("too_large")
             self._span.set_attributes(body_dropped_bytes=chunks.size_bytes)
         return content
 
