@@ -76,6 +76,17 @@ def test_a_directory_that_was_removed_is_made_again_with_what_was_in_doubt(fsync
     assert recorder.dropped == {}
 
 
+@pytest.mark.parametrize("options", [{}, {"fsync": "always"}, {"fsync": "none"}, {"is_direct": True}])
+def test_beside_a_directory_that_was_put_aside_what_is_flushed_is_in_the_new_one(options, recorder_of, journal):
+    recorder = recorder_of(journal.path, **options)
+    recorder.info("collected")
+    assert recorder.flush()
+    shutil.copytree(journal.path.rename(journal.path.with_name("aside")), journal.path)
+    recorder.info("two")
+    assert recorder.flush()
+    assert journal.messages() == ["collected", "two"]
+
+
 def test_a_file_in_the_place_of_the_directory_is_warned_of_once_and_waited_out(recorder, journal, caplog):
     journal.path.parent.mkdir(parents=True)
     journal.path.touch()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -251,3 +252,21 @@ def test_a_segment_that_was_removed_acknowledges_nothing(writer, tmp_path):
     appended = writer.append([b"one"])
     writer.sync()
     assert content(tmp_path) == {os.path.basename(appended.path): b"one\n"}
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_segment_that_went_with_its_directory_acknowledges_nothing(copies, tmp_path):
+    """As where a store is put aside and a copy of it put in its place: nobody reads what is appended there."""
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    with SegmentWriter(journal, clock_ms) as writer:
+        writer.append([b"one"])
+        writer.sync()
+        journal.rename(tmp_path / "aside")
+        shutil.copytree(tmp_path / "aside", journal) if copies else journal.mkdir()
+        writer.append([b"two"])
+        with pytest.raises(StoreUnavailable, match="is there"):
+            writer.sync()
+        appended = writer.append([b"two"])
+        writer.sync()
+    assert content(journal)[os.path.basename(appended.path)] == b"two\n"

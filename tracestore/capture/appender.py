@@ -3,7 +3,7 @@
 A sync that fails may have lost all that was appended since the last good one, as may a directory
 that somebody removed. So these lines are kept until they are durable, and appended again; a
 collector stores a line that it reads twice once. With fsync ``none`` they are kept until the
-segment is seen to be still there.
+segment is seen to be still where it was.
 """
 
 import errno
@@ -106,9 +106,8 @@ class Appender:
     def _make_sure(self) -> None:
         if self._fsync != "none":
             self._writer.sync()
-        elif self._unsynced and not os.path.exists(self._path):
-            self._writer.abandon()
-            raise StoreUnavailable(errno.ENOENT, "the segment is gone; its lines are appended again", self._path)
+        elif self._unsynced:
+            self._writer.check()
 
     def _append_to_directory(self, lines: list[bytes]) -> str:
         try:

@@ -106,9 +106,9 @@ def sync_written(fd: int, path: str) -> None:
 
 
 def check_linked(fd: int, path: str) -> None:
-    """Raise StoreUnavailable when an open file was removed: what is in it goes with the process."""
+    """Raise StoreUnavailable when an open file was removed, or its directory moved: nobody would read it here."""
     with disk_errors_translated("find the journal", path):
-        if not os.fstat(fd).st_nlink:
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 

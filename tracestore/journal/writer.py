@@ -107,6 +107,15 @@ class SegmentWriter:
             raise
         self._synced_end = self._end
 
+    def check(self) -> None:
+        """Raise StoreUnavailable, and let the segment go, where no reader would find it any more."""
+        if self._fd >= 0:
+            try:
+                disk.check_linked(self._fd, self._path)
+            except StoreUnavailable:
+                self.abandon()
+                raise
+
     def close(self) -> None:
         """Sync and let the segment go; may be called twice."""
         try:
