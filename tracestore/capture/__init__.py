@@ -16,11 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tracestore.capture.clock import Clock
-from tracestore.capture.current import carried, current_span
+from tracestore.capture.current import carried
 from tracestore.capture.known_secrets import KNOWN_SECRETS, Secret
 from tracestore.capture.recorder import Recorder
 from tracestore.capture.redaction import Redaction
-from tracestore.capture.span import Span
+from tracestore.capture.span import Span, current_span
 
 if TYPE_CHECKING:
     from tracestore.capture.logging_handler import JournalHandler

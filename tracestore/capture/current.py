@@ -8,10 +8,7 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-
-if TYPE_CHECKING:
-    from tracestore.capture.span import Span
+from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -20,7 +17,7 @@ _R = TypeVar("_R")
 class Place:
     """A span that a thread or task has entered, and the place it was in before."""
 
-    def __init__(self, span: "Span", outer: "Place | None") -> None:
+    def __init__(self, span: object, outer: "Place | None") -> None:
         self.span = span
         self.outer = outer
         self.is_left = False
@@ -29,8 +26,8 @@ class Place:
 _current: ContextVar[Place | None] = ContextVar("tracestore_current_span", default=None)
 
 
-def current_span() -> "Span | None":
-    """Return the span that this thread or task is in; None where no recorder uses the context."""
+def current() -> object | None:
+    """Return the span that this thread or task has entered last and not left."""
     place = _current.get()
     return None if place is None else place.span
 
@@ -59,7 +56,7 @@ def carried(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return run
 
 
-def enter(span: "Span") -> Place:
+def enter(span: object) -> Place:
     """Make a span the current one; `leave` undoes it."""
     place = Place(span, _current.get())
     _current.set(place)

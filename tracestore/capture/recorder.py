@@ -8,13 +8,13 @@ from weakref import finalize
 from tracestore.capture import plain
 from tracestore.capture.appender import Fsync
 from tracestore.capture.clock import Clock, NewId, random_hex
-from tracestore.capture.current import current_span, current_trace
+from tracestore.capture.current import current_trace
 from tracestore.capture.drops import Reason
 from tracestore.capture.funnel import Funnel, line_of_drops
 from tracestore.capture.logs import LOG_ID_BYTES, Logs
 from tracestore.capture.queue import QUEUE_LIMIT_BYTES, JournalQueue
 from tracestore.capture.redaction import Redaction
-from tracestore.capture.span import Attributes, Span
+from tracestore.capture.span import Attributes, Span, current_span
 from tracestore.errors import InputInvalid
 from tracestore.record.attributes import Members
 

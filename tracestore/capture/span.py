@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from tracestore.capture import plain
 from tracestore.capture.clock import ms_of
-from tracestore.capture.current import Place, enter, leave
+from tracestore.capture.current import Place, current, enter, leave
 from tracestore.capture.funnel import Funnel
 from tracestore.capture.logs import Logs
 from tracestore.record import Scalar
@@ -114,6 +114,12 @@ class Span(Logs):
     def where(self) -> tuple[Members, str | None]:
         """Return what all records made in this span share, and its id."""
         return self._own, self._span_id
+
+
+def current_span() -> Span | None:
+    """Return the span that this thread or task is in; None where no recorder uses the context."""
+    span = current()
+    return span if isinstance(span, Span) else None
 
 
 def _about(error: Error) -> dict[str, object]:
