@@ -1,14 +1,11 @@
-"""Takes lines without holding up who makes them, and appends them to the journal.
+"""Takes lines without holding up who makes them, and has them appended to the journal.
 
-A line goes into a queue in memory, which is bounded in bytes; one background thread appends what is
-there, in the order in which it came, a few milliseconds later and each line whole. Nobody waits for
-the disk: where the queue is full a new line is dropped, and counted. A process that ends by itself
-writes what is queued; one that is killed loses at most those milliseconds. With ``is_direct`` the
-caller appends, so that a line outlives the process at once; only while another line is being
-written, or synced, it is queued as well.
+A line waits in memory, in a `Backlog`; one background thread appends what is there a few milliseconds
+later. Nobody waits for the disk. A process that ends by itself writes what waits; one that is killed
+loses at most those milliseconds. With ``is_direct`` the caller appends, so that a line outlives the
+process at once; only while another line is being written, or synced, it waits as well.
 
-While the disk refuses, lines wait in the queue; the thread says why, once, and tries again. How many
-were dropped is itself a line, written as soon as there is room.
+While the disk refuses, the thread says why, once, and tries again.
 
 The journal's segments and their promise are those of `tracestore.journal`: a segment for each
 process and start, whole lines only. After a fork the child has an empty queue and starts a segment
@@ -22,23 +19,20 @@ import queue  # its SimpleQueue is looked up when it is made: gevent may have pu
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import TypeAlias, get_args
 from weakref import WeakSet
 
 from tracestore.capture.appender import Appender, Fsync
-from tracestore.capture.drops import REASONS, Drops, Reason
+from tracestore.capture.backlog import Backlog
+from tracestore.capture.drops import Reason
 from tracestore.errors import InputInvalid
-from tracestore.journal.chunk import LINE_LIMIT_BYTES
 
 QUEUE_LIMIT_BYTES = 64 * 1024 * 1024
-_GROUP_BYTES = 1024 * 1024  # of one write
-_GROUP_LINES = 4096
 _GATHER_S = 0.005  # how long a line waits for others: a thread that woke for each would take the caller's time
 _RETRY_EVERY_S = 0.1  # while the disk refuses
 _DIRECT_WAIT_S = 0.1  # for another thread that appends or syncs
@@ -52,7 +46,7 @@ _queues: "WeakSet[JournalQueue]" = WeakSet()
 class JournalQueue:
     """The queue in front of a journal directory; any thread, and any signal handler, may `put`.
 
-    ``line_of_drops`` makes the line that says how many records were dropped, by reason.
+    ``line_of_drops`` is that of `Backlog`.
     """
 
     _thread: threading.Thread | None
@@ -75,49 +69,38 @@ class JournalQueue:
             raise InputInvalid(f"path: wanted a directory, found {directory!r:.80}")
         if "\0" in os.fspath(directory):
             raise InputInvalid(f"path: wanted a directory, found one that no file system can name: {directory!r:.80}")
-        self._line_of_drops = line_of_drops
+        path = os.path.abspath(directory)  # the application may change its own before it forks
+
+        def new_backlog() -> Backlog:
+            return Backlog(Appender(path, now_ms, fsync), line_of_drops, limit_bytes=limit_bytes)
+
+        self._new_backlog = new_backlog
         self._is_direct = is_direct
-        self._limit_bytes = limit_bytes
-        self._new_appender = partial(Appender, os.path.abspath(directory), now_ms, fsync)
         self._start_over()
         _queues.add(self)
 
     def __repr__(self) -> str:
-        return f"<JournalQueue {str(self._appender.directory)!r}, {self._waiting_bytes} bytes wait>"
+        return f"<JournalQueue {str(self._backlog.appender.directory)!r}, {self._backlog.size_bytes} bytes wait>"
 
     @property
     def dropped(self) -> dict[Reason, int]:
         """How many records this process ever dropped, by reason."""
-        with self._counting:
-            return dict(self._drops.ever())
+        return dict(self._backlog.dropped())
 
     def put(self, line: bytes) -> None:
         """Take one line, without its line end; it is appended later, or dropped and counted."""
-        if len(line) > LINE_LIMIT_BYTES:
-            self.drop("too_large")
-            return
-        with self._counting:
-            is_taken = not self._waiting_bytes or self._waiting_bytes + len(line) <= self._limit_bytes
-            if is_taken:
-                self._lines.append(line)
-                self._waiting_bytes += len(line)
-        if not is_taken:
-            self.drop("disk" if self._appender.is_refused else "queue_full")
-            return
+        is_taken = self._backlog.take(line)
         try:
-            if self._is_direct and not self._appender.is_refused:
-                self._append_now(_DIRECT_WAIT_S)
+            if is_taken and self._is_direct and not self._backlog.appender.is_refused:
+                self._backlog.append(_DIRECT_WAIT_S)
             if not self._wake():
-                self._append_now(_DIRECT_WAIT_S)
+                self._backlog.append(_DIRECT_WAIT_S)
         except Exception:  # a caller at the limit of recursion; it is taken, and waits
             pass
 
     def drop(self, reason: Reason) -> None:
         """Count a record that cannot be recorded, and warn of the first one."""
-        with self._counting:
-            is_first = self._drops.note(reason)
-        if is_first:
-            _warn("a record is dropped: %s; the journal will say how many were", REASONS[reason])
+        self._backlog.drop(reason)
         self._wake()
 
     def flush(self, timeout_s: float) -> bool:
@@ -127,7 +110,7 @@ class JournalQueue:
         what is queued stays so.
         """
         until_s = time.monotonic() + timeout_s
-        is_flushed = self._thread is None and not self._lines and self._appender.due_in_s() is None
+        is_flushed = self._thread is None and self._backlog.is_done()
         while not is_flushed and (left_s := until_s - time.monotonic()) > 0:
             is_flushed = self._ask(left_s)
         return is_flushed
@@ -136,7 +119,7 @@ class JournalQueue:
         """Flush, and let thread and segment go; a line that is put later starts both anew."""
         until_s = time.monotonic() + timeout_s
         is_flushed = self.flush(timeout_s)
-        with self._counting:  # nobody starts another one in between
+        with self._starting:  # nobody starts another one in between
             thread, self._thread = self._thread, None
             self._wakes.put(None)
         if thread is not None and thread is not threading.current_thread():
@@ -155,27 +138,21 @@ class JournalQueue:
 
     def start_over(self) -> None:
         """Begin anew in the child of a fork: the parent's lines, thread and segment are the parent's."""
-        self._appender.abandon()
+        self._backlog.appender.abandon()
         self._start_over()
 
     def _start_over(self) -> None:
-        self._counting = threading.RLock()  # a signal handler may put while its thread is in `put`
-        self._writing = threading.RLock()  # or append: it does not wait for the thread that it has interrupted
-        self._is_appending = False
-        self._is_forgotten = False
-        self._wakes: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
-        self._lines: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._drops = Drops()
-        self._has_warned_of_disk = False
-        self._appender = self._new_appender()
+        self._backlog = self._new_backlog()
+        self._starting = threading.RLock()  # a signal handler may put while its thread is in `put`
         self._thread = None
+        self._wakes: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
+        self._is_forgotten = False
 
     def _ask(self, timeout_s: float) -> bool:
         """Have the thread append and sync everything; tells whether it did, in time."""
         answer: _Answer = queue.SimpleQueue()
         if not self._wake(answer):
-            return self._append_now(timeout_s, is_synced=True)
+            return self._backlog.append(timeout_s, is_synced=True)
         try:
             return answer.get(timeout=timeout_s)
         except Empty:
@@ -190,7 +167,7 @@ class JournalQueue:
         return True
 
     def _start_thread(self) -> bool:
-        with self._counting:
+        with self._starting:
             if self._thread is not None:
                 return True
             _flush_when_multiprocessing_ends(self)
@@ -209,28 +186,28 @@ class JournalQueue:
         return True
 
     def _run(self, wakes: "queue.SimpleQueue[_Answer | None]") -> None:
+        backlog = self._backlog
         is_last = False
         while not is_last:
-            if self._appender.is_refused:
+            if backlog.appender.is_refused:
                 time.sleep(_RETRY_EVERY_S)
             answer = None
             with suppress(Empty):
-                answer = wakes.get(timeout=self._appender.due_in_s())
+                answer = wakes.get(timeout=backlog.appender.due_in_s())
             # Asked before the lines are looked at: what found this thread still there is taken along.
             is_last = self._thread is None or self._wakes is not wakes
             if answer is None and not is_last:
                 time.sleep(_GATHER_S)
             try:
-                with self._writing:
-                    is_done = self._append_waiting(is_synced=answer is not None)
-                    if is_done and self._is_forgotten:
-                        self._thread, is_last = None, True
-                    if is_last:
-                        self._appender.close()
+                is_done = backlog.append(is_synced=answer is not None)
+                if is_done and self._is_forgotten:
+                    self._thread, is_last = None, True
+                if is_last:
+                    backlog.close()
             except Exception:  # no memory, or a clock that fails: what waits is tried again
                 is_done = False
                 time.sleep(_RETRY_EVERY_S)
-            self._warn_of_disk()
+            backlog.warn_of_disk()
             if answer is not None:
                 answer.put(is_done)
         with suppress(Empty):
@@ -238,84 +215,6 @@ class JournalQueue:
                 answer = wakes.get_nowait()
                 if answer is not None:
                     answer.put(False)
-
-    def _warn_of_disk(self) -> None:
-        """Say, the first time, why nothing is written: nobody would find out about a wrong path otherwise."""
-        if self._appender.is_refused and not self._has_warned_of_disk:
-            self._has_warned_of_disk = True
-            said = "the journal %s takes no lines: %s; they wait in memory, and are lost when the process ends first"
-            _warn(said, self._appender.directory, self._appender.refusal)
-
-    def _append_now(self, timeout_s: float, *, is_synced: bool = False) -> bool:
-        writing = self._writing
-        try:
-            return writing.acquire(timeout=timeout_s) and self._append_waiting(is_synced=is_synced)
-        finally:  # right away: an interrupt may come behind any call, also behind the one that took the lock
-            try:  # noqa: SIM105
-                writing.release()
-            except RuntimeError:  # it was not taken
-                pass
-
-    def _append_waiting(self, *, is_synced: bool) -> bool:
-        """Append what is queued by now, and sync it when that is asked for; the caller holds `_writing`."""
-        if self._is_appending:  # by this very thread, which a signal handler, or a collected object, interrupts
-            return False
-        self._is_appending = True
-        try:
-            return self._append_lines() and (not is_synced or self._appender.sync())
-        finally:
-            self._is_appending = False
-
-    def _append_lines(self) -> bool:
-        """Append what is queued by now, and what was dropped, and sync where it is time.
-
-        False: the disk refuses, and what is left waits.
-        """
-        left = len(self._lines)
-        while True:
-            lines = self._first_lines(left)
-            appended = self._appender.append(lines)
-            with self._counting:
-                for _ in range(appended):
-                    self._waiting_bytes -= len(self._lines.popleft())
-                if not self._lines:
-                    self._waiting_bytes = 0  # a signal handler between two steps of a sum leaves it wrong
-            if appended < len(lines) or not self._tell_drops():
-                return False
-            if self._appender.due_in_s() == 0.0 and not self._appender.sync():
-                return False
-            left -= appended
-            if left <= 0:
-                return True
-
-    def _first_lines(self, count: int) -> list[bytes]:
-        lines: list[bytes] = []
-        size_bytes = 0
-        for number in range(min(count, _GROUP_LINES)):  # an iterator would fail when a signal handler puts
-            size_bytes += len(self._lines[number])
-            if lines and size_bytes > _GROUP_BYTES:
-                break
-            lines.append(self._lines[number])
-        return lines
-
-    def _tell_drops(self) -> bool:
-        """Write how many records were dropped since it was last said; True when there is nothing to say."""
-        with self._counting:
-            untold = self._drops.untold()
-        if not untold:
-            return True
-        if not self._appender.append([self._line_of_drops(untold)]):
-            return False
-        with self._counting:
-            self._drops.told(untold)
-        return True
-
-
-def _warn(message: str, *args: object) -> None:
-    with suppress(Exception):  # whatever handlers the application has
-        import logging  # by now, seldom; it takes a tenth of the time that this package needs to start
-
-        logging.getLogger("tracestore.capture").warning(message, *args)
 
 
 def _flush_when_multiprocessing_ends(queue: JournalQueue) -> None:
