@@ -1,6 +1,7 @@
-"""Processes that may have few files, or only small ones, and those whose threads are of another kind."""
+"""Processes that may have few files, only small ones, or little memory, and those whose threads are of another kind."""
 
 import importlib.util
+import sys
 
 import pytest
 
@@ -90,3 +91,27 @@ recorder.info("last")
     python("-W", "ignore", "-c", code, timeout=20)
     made = ["last", *(f"{name} {number}" for name in range(10) for number in range(100))]
     assert sorted(journal.messages()) == sorted(made)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+@pytest.mark.parametrize("body", ["'x' * 3_000_000", "b'\\xff' * 3_000_000", "'\u00e9' * 1_500_000"])
+def test_where_there_is_no_memory_for_a_body_the_process_goes_on(body, program, journal):
+    ended = program(
+        f"""
+        import resource
+        body = {body}
+        recorder.info("before")
+        assert recorder.flush()
+        with open("/proc/self/statm") as said:
+            used_bytes = int(said.read().split()[0]) * resource.getpagesize()
+        for more_bytes in range(2_000_000, 22_000_000, 100_000):  # with less, Python itself ends badly
+            resource.setrlimit(resource.RLIMIT_AS, (used_bytes + more_bytes, resource.RLIM_INFINITY))
+            recorder.info("scarce", body=body)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert recorder.flush(10)
+        print(sum(recorder.dropped.values()))
+        """,
+        "extension_id='app', queue_bytes=10_000_000",
+    ).ended()
+    assert ended[1] == 0, ended
+    assert 0 < int(ended[0]) == 200 - journal.messages().count("scarce")

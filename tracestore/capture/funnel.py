@@ -3,8 +3,10 @@
 Nothing raises into the application from here on: what cannot be written is dropped, and counted.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
+from mmap import mmap  # not late: where memory lacks its own import ends the process, too
 from typing import Any
 
 from tracestore.capture import plain
@@ -20,6 +22,9 @@ DROPPED_MSG = "records were dropped"
 _BODY_DROPPED = "body_dropped_bytes"
 _MAY_SPILL = 1000
 """Characters from which on a text may be over the limit of an attribute, which counts bytes."""
+
+_NEEDS_ROOM = 500_000
+"""Length of a body from which on it is looked whether there is memory for its line."""
 
 
 class Funnel:
@@ -82,6 +87,8 @@ class Funnel:
         body = record.get("body")
         if body is not None and len(body) > BODY_LIMIT_BYTES:
             return self._line_without_body(record)
+        if body is not None and len(body) > _NEEDS_ROOM:
+            _check_room_for(body)
         line = self.redaction.line(encode_members(record), record, encode_members)
         return line if body is None or len(line) <= BODY_LIMIT_BYTES else self._line_without_body(record)
 
@@ -93,6 +100,11 @@ class Funnel:
         attributes = {**record.get("attributes", {}), _BODY_DROPPED: size_bytes}
         rest = {key: value for key, value in record.items() if key != "body"} | {"attributes": attributes}
         return self.redaction.line(encode_members(rest), rest, encode_members)
+
+
+def _check_room_for(body: str | bytes) -> None:
+    """Raise OSError where memory lacks for a line: msgspec 0.22 ends the process when it finds none."""
+    mmap(-1, 6 * sys.getsizeof(body)).close()  # its UTF-8 or base64, and what that grows to; nothing is touched
 
 
 def line_of_drops(counts: "Counter[Reason]", extension_id: str, timestamp_ms: float, own_id: str) -> bytes:
