@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 DUCKDB_OLDEST = duckdb==1.5.5
-WITHOUT_DUCKDB = faults benchmarks blobs capture formats journal record views test_house.py test_units.py
+WITHOUT_DUCKDB = faults benchmarks blobs capture journal views test_house.py test_units.py
 
 .PHONY: demo test soak lint clean
 

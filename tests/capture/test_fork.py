@@ -166,29 +166,6 @@ def test_a_signal_handler_may_record_whatever_its_thread_is_doing(options, progr
         assert journal.messages().count("signal") == seen
 
 
-def test_an_interrupt_in_the_midst_of_recording_stops_nothing(program, journal):
-    ended = program("""
-        import signal
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        interrupts = number = 0
-        while interrupts < 300:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0003)
-                while True:
-                    recorder.info(str(number))
-                    number += 1
-            except KeyboardInterrupt:
-                interrupts += 1
-        recorder.info("last")
-        assert recorder.flush()
-        print(number)
-    """).ended()
-    assert ended[1:] == (0, ""), ended
-    messages = journal.messages()
-    assert messages[-1] == "last"
-    assert set(map(str, range(int(ended[0])))) <= set(messages)
-
-
 def test_the_first_record_in_a_thread_pool_at_the_end_is_written(program, journal):
     ended = program("""
         from concurrent.futures import ThreadPoolExecutor

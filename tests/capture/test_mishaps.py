@@ -141,8 +141,8 @@ def test_a_caller_at_the_limit_of_recursion_is_counted_right(options, program, j
     assert journal.told_drops() == dropped
 
 
-@pytest.mark.parametrize("options", ["is_direct=True", "is_direct=True, fsync='always'"])
-def test_an_interrupt_in_the_midst_of_direct_writes_stops_nothing(options, program, journal):
+@pytest.mark.parametrize("options", ["fsync='periodic'", "is_direct=True", "is_direct=True, fsync='always'"])
+def test_an_interrupt_in_the_midst_of_recording_stops_nothing(options, program, journal):
     ended = program(
         """
         import signal
