@@ -37,18 +37,10 @@ class Journal:
         return sum(record.get("attributes", {}).get("dropped", 0) for record in self.records())
 
 
-class Ticking:
-    """A clock on which each look takes one millisecond."""
-
-    def __init__(self):
-        self._ticks = itertools.count()
-
-    def clock(self):
-        """The clock of a recorder."""
-        return Clock(now_ns=lambda: NOW_MS * 1_000_000 + self._tick_ns(), elapsed_ns=self._tick_ns)
-
-    def _tick_ns(self):
-        return next(self._ticks) * 1_000_000
+def ticking(start_ns=0):
+    """Nanoseconds of a clock on which each look takes one millisecond."""
+    ticks = itertools.count()
+    return lambda: start_ns + next(ticks) * 1_000_000
 
 
 class Program:
@@ -104,7 +96,8 @@ def recorder_of():
 @pytest.fixture
 def recorder(recorder_of, journal, new_id):
     """A recorder whose times and ids are the same in every run."""
-    return recorder_of(journal.path, clock=Ticking().clock(), new_id=new_id)
+    clock = Clock(now_ns=ticking(NOW_MS * 1_000_000), elapsed_ns=ticking())
+    return recorder_of(journal.path, clock=clock, new_id=new_id)
 
 
 @pytest.fixture

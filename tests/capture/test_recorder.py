@@ -27,28 +27,28 @@ def test_every_field_comes_back_from_the_store(recorder, collected, now_ms):
     chat = {"spanId": "0000000000000001", "name": "chat"}
     call = {"spanId": "0000000000000003", "name": "tool.call", "parentSpanId": "0000000000000001"}
     assert opened.to_json_dict() == whole | chat | {
-        "kind": "span-open", "timestamp": now_ms + 1, "body": '{"messages":["é"]}',
+        "kind": "span-open", "timestamp": now_ms, "body": '{"messages":["é"]}',
         "attributes": {"model": "m-1", "is_new": True, "none": None},
     }  # fmt: skip
     assert warned.to_json_dict() == whole | {
-        "kind": "log", "timestamp": now_ms + 2, "level": "warn", "msg": "slow", "body": "why",
+        "kind": "log", "timestamp": now_ms + 1, "level": "warn", "msg": "slow", "body": "why",
         "attributes": {"retries": 2}, "spanId": "0000000000000001", "id": "0000000000000002",
     }  # fmt: skip
     assert tool_opened.to_json_dict() == whole | call | {
-        "kind": "span-open", "timestamp": now_ms + 4, "body": b"\xff\x00",
+        "kind": "span-open", "timestamp": now_ms + 2, "body": b"\xff\x00",
     }  # fmt: skip
     assert tool_closed.to_json_dict() == whole | call | {
-        "kind": "span-close", "timestamp": now_ms + 6, "durationMs": 2, "status": "ok",
+        "kind": "span-close", "timestamp": now_ms + 3, "durationMs": 1, "status": "ok",
         "links": [{"spanId": "s9", "turnId": "t9", "reason": "retries"}],
     }  # fmt: skip
     assert closed.to_json_dict() == whole | chat | {
-        "kind": "span-close", "timestamp": now_ms + 8, "durationMs": 7, "status": "ok", "body": "the answer",
+        "kind": "span-close", "timestamp": now_ms + 4, "durationMs": 3, "status": "ok", "body": "the answer",
         "attributes": {"tokens": 12, "cost": 0.5},
     }  # fmt: skip
     assert store.easy_view("t1").splitlines() == [
-        '- chat 7ms {model="m-1", is_new=true, none=null} [body 10b]',
+        '- chat 3ms {model="m-1", is_new=true, none=null} [body 10b]',
         "  - [warn] slow [body 3b]",
-        "  - tool.call 2ms [body 2b] -> t9/s9 (retries)",
+        "  - tool.call 1ms [body 2b] -> t9/s9 (retries)",
     ]
 
 

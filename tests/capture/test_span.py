@@ -29,7 +29,7 @@ def test_a_span_without_a_turn_begins_one_and_its_children_are_in_it(recorder, j
 def test_an_exception_that_leaves_is_the_spans_error_and_goes_on(recorder, journal, collected):
     with pytest.raises(KeyError), recorder.child(turn_id="t").span("step"):
         raise KeyError("lost")
-    assert collected(recorder).easy_view("t") == '- step 2ms ERR {error.type="KeyError", error.message="\'lost\'"}'
+    assert collected(recorder).easy_view("t") == '- step 1ms ERR {error.type="KeyError", error.message="\'lost\'"}'
 
 
 class Empty(Exception):

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tracestore.capture import Clock, Recorder
-
 WAIT_S = 15.0
 
 
@@ -149,10 +147,11 @@ class Recorded:
 
     def raw(self):
         assert self._recorder.flush()
-        return b"".join(path.read_bytes() for path in sorted(self._journal.glob("*.ndjson")))
+        return b"".join(path.read_bytes() for path in self._journal.segments())
 
     def records(self, **wanted):
-        found = [json.loads(line) for line in self.raw().splitlines()]
+        assert self._recorder.flush()
+        found = self._journal.records()
         return [each for each in found if all(each.get(name) == value for name, value in wanted.items())]
 
     def opened(self):
@@ -178,33 +177,11 @@ def bytes_of(record):
     return body.encode()
 
 
-class Ticks:
-    """A clock that is one millisecond later each time it is asked."""
-
-    def __init__(self):
-        self.elapsed_ns = 0
-
-    def __call__(self):
-        self.elapsed_ns += 1_000_000
-        return self.elapsed_ns
-
-
 @pytest.fixture
 def provider():
     one = Provider()
     yield one
     one.close()
-
-
-@pytest.fixture
-def journal(tmp_path):
-    return tmp_path / "journal"
-
-
-@pytest.fixture
-def recorder(journal):
-    with Recorder(journal, extension_id="app", clock=Clock(elapsed_ns=Ticks())) as one:
-        yield one
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def requests(recorder, journal, store, collecting):
 
     def rows():
         assert recorder.flush()
-        collecting(store, journal).drain()
+        collecting(store, journal.path).drain()
         return store.sql(f"SELECT {COLUMNS} FROM requests ORDER BY started_at, ended_at").rows
 
     return rows

@@ -110,10 +110,10 @@ def test_calls_are_made_in_the_span_that_a_task_is_in(library, provider, journal
         async with library.AsyncClient(transport=AsyncCaptureTransport(recorder)) as client:
             return dict(await asyncio.gather(*(turn(recorder, client, name) for name in ("a", "b"))))
 
-    with Recorder(journal, extension_id="app", in_context=True) as recorder:
+    with Recorder(journal.path, extension_id="app", in_context=True) as recorder:
         spans = asyncio.run(run(recorder))
-    lines = [json.loads(line) for path in journal.glob("*.ndjson") for line in path.read_bytes().splitlines()]
-    calls = [line for line in lines if line["kind"] == "span-open" and line["name"] == "provider.request"]
+    opened = [record for record in journal.records() if record["kind"] == "span-open"]
+    calls = [record for record in opened if record["name"] == "provider.request"]
     assert len(calls) == 6
     assert all(call["parentSpanId"] == spans[json.loads(call["body"])["of"]] for call in calls)
 
