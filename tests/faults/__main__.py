@@ -29,6 +29,7 @@ CAMPAIGNS: dict[str, int] = {
     "blocklog": 5_000,
     "fuzz": 200_000,
     "flips": 100_000,
+    "crowd": 100,
 }
 """Campaigns in their order, each with the tries of its long form."""
 
