@@ -35,6 +35,7 @@ SECRET_NAMES: Final = frozenset((
 """Names of headers, query parameters and attributes whose value is always masked; ``-`` and ``_`` are one."""
 
 _TIERS = ((13, 3), (11, 2), (8, 1))  # at least so many characters: so many kept at each end
+_PASSES = 4  # at most: the end that is kept of one secret may begin another, with what stands behind it
 _MASKED = re.compile(rf"([\s\S]{{0,3}}){MARK}([\s\S]{{0,3}})")
 # Where a word begins: not behind a letter, but behind the escape of one (JSON, URL, terminal).
 _BEFORE_WORD = (r"<![A-Za-z0-9_]", r"<=\\[bfnrt]", r"<=\\u[0-9A-Fa-f]{4}", r"<=%[0-9A-Fa-f]{2}", r"<=[0-9\[][mK]")
@@ -216,8 +217,12 @@ _compiled = cache(re.compile)  # when it is first needed: all of them take 15 ms
 
 
 def _masked(text: str, rules: "list[_Rule]") -> str:
-    for rule in rules:
-        text = _compiled(rule.pattern).sub(rule.mask, text)
+    for _ in range(_PASSES):
+        before = text
+        for rule in rules:
+            text = _compiled(rule.pattern).sub(rule.mask, text)
+        if text == before:
+            break
     return text
 
 
