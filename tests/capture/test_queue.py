@@ -51,6 +51,13 @@ def test_records_stand_in_the_order_in_which_they_were_made(recorder, journal):
     assert len(journal.segments()) == 1
 
 
+def test_who_flushes_and_closes_may_wait_for_ever(recorder, journal):
+    recorder.info("m")
+    assert recorder.flush(float("inf"))
+    assert recorder.close(float("inf"))
+    assert journal.messages() == ["m"]
+
+
 def test_a_stuck_disk_holds_up_nobody_and_flush_gives_up_in_time(recorder, journal, stuck):
     for number in range(100):
         recorder.info(str(number))

@@ -37,6 +37,7 @@ _GATHER_S = 0.005  # how long a line waits for others: a thread that woke for ea
 _RETRY_EVERY_S = 0.1  # while the disk refuses
 _DIRECT_WAIT_S = 0.1  # for another thread that appends or syncs
 _EXIT_FLUSH_S = 2.0
+_LONGEST_WAIT_S = 86_400.0  # for who says `inf`, which no lock takes
 
 _Answer: TypeAlias = queue.SimpleQueue[bool]
 
@@ -109,7 +110,7 @@ class JournalQueue:
         True promises that for all that was put before. False: the disk refuses, or takes longer;
         what is queued stays so.
         """
-        until_s = time.monotonic() + timeout_s
+        until_s = time.monotonic() + min(timeout_s, _LONGEST_WAIT_S)
         is_flushed = self._thread is None and self._backlog.is_done()
         while not is_flushed and (left_s := until_s - time.monotonic()) > 0:
             is_flushed = self._ask(left_s)
@@ -117,7 +118,7 @@ class JournalQueue:
 
     def close(self, timeout_s: float) -> bool:
         """Flush, and let thread and segment go; a line that is put later starts both anew."""
-        until_s = time.monotonic() + timeout_s
+        until_s = time.monotonic() + min(timeout_s, _LONGEST_WAIT_S)
         is_flushed = self.flush(timeout_s)
         with self._starting:  # nobody starts another one in between
             thread, self._thread = self._thread, None
