@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -38,9 +39,10 @@ class Journal:
 
 
 def ticking(start_ns=0):
-    """Nanoseconds of a clock on which each look takes one millisecond."""
-    ticks = itertools.count()
-    return lambda: start_ns + next(ticks) * 1_000_000
+    """Nanoseconds of a clock on which each look of this thread takes one millisecond, and one of another none."""
+    looks = itertools.count()
+    mine = threading.get_ident()
+    return lambda: start_ns + (next(looks) if threading.get_ident() == mine else 0) * 1_000_000
 
 
 class Program:
