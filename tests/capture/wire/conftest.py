@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tracestore.capture import AsyncCaptureTransport, CaptureTransport
+
 WAIT_S = 15.0
 
 
@@ -232,3 +234,14 @@ def plain():
         return Answer([json.dumps(value).encode()], **more)
 
     return make
+
+
+@pytest.fixture
+def client(library, recorder, provider):
+    with library.Client(transport=CaptureTransport(recorder), base_url=provider.url, timeout=10) as one:
+        yield one
+
+
+@pytest.fixture
+def async_client(library, recorder, provider):
+    return library.AsyncClient(transport=AsyncCaptureTransport(recorder), base_url=provider.url, timeout=10)

@@ -13,12 +13,6 @@ CHAT = "/v1/chat/completions"
 SSE = {"content-type": "text/event-stream"}
 
 
-@pytest.fixture
-def client(library, recorder, provider):
-    with library.Client(transport=CaptureTransport(recorder), base_url=provider.url, timeout=10) as one:
-        yield one
-
-
 def ended(recorded):
     """Status, kind of error, whether the response is complete, and its body."""
     record = recorded.closed()

@@ -5,21 +5,10 @@ import gc
 
 import pytest
 
-from tracestore.capture import AsyncCaptureTransport, CaptureTransport
+from tracestore.capture import CaptureTransport
 
 CHAT = "/v1/chat/completions"
 SSE = {"content-type": "text/event-stream"}
-
-
-@pytest.fixture
-def client(library, recorder, provider):
-    with library.Client(transport=CaptureTransport(recorder), base_url=provider.url, timeout=10) as one:
-        yield one
-
-
-@pytest.fixture
-def async_client(library, recorder, provider):
-    return library.AsyncClient(transport=AsyncCaptureTransport(recorder), base_url=provider.url, timeout=10)
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])

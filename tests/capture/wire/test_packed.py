@@ -6,8 +6,6 @@ import zlib
 
 import pytest
 
-from tracestore.capture import CaptureTransport
-
 PLAIN = b'{"model":"m-1", "usage":{"input_tokens":7}, "text":"%s"}' % ("à bientôt ".encode() * 2000)
 SECRET = "sk-ant-" + "a1b2c3d4" * 5
 WITH_SECRET = PLAIN.replace("à".encode(), SECRET.encode(), 1)
@@ -28,12 +26,6 @@ PACKERS = {
     "br": brotli,
     "gzip, deflate": lambda data: zlib.compress(gzip.compress(data)),
 }
-
-
-@pytest.fixture
-def client(library, recorder, provider):
-    with library.Client(transport=CaptureTransport(recorder), base_url=provider.url, timeout=10) as one:
-        yield one
 
 
 def packed(answer, body, encoding, **more):

@@ -12,17 +12,6 @@ from tracestore.capture import AsyncCaptureTransport, CaptureTransport, Recorder
 CHAT = "/v1/chat/completions"
 
 
-@pytest.fixture
-def client(library, recorder, provider):
-    with library.Client(transport=CaptureTransport(recorder), base_url=provider.url, timeout=10) as one:
-        yield one
-
-
-@pytest.fixture
-def async_client(library, recorder, provider):
-    return library.AsyncClient(transport=AsyncCaptureTransport(recorder), base_url=provider.url, timeout=10)
-
-
 def test_the_bytes_of_request_and_response_are_recorded_as_they_were_on_the_socket(
     client, provider, recorded, answer, body_of
 ):
